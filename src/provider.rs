@@ -1,0 +1,84 @@
+//! Who may send webhooks. A provider is one file and one line of [`PROVIDERS`]; its route and the names of its
+//! settings derive from its name.
+
+mod clerk;
+
+use crate::delivery::{Delivery, Verified, VerifyError};
+use crate::event::{ParseError, Parsed};
+use crate::secret::{Secret, SecretError};
+use crate::time::Timestamp;
+
+/// Every provider, by name.
+pub static PROVIDERS: &[&dyn Provider] = &[&clerk::Clerk];
+
+/// The provider of that name, as in `/webhooks/{name}`.
+#[must_use]
+pub fn named(name: &str) -> Option<&'static dyn Provider> {
+    PROVIDERS.iter().copied().find(|provider| provider.name() == name)
+}
+
+/// A payment provider: how its deliveries are proved and what they say.
+pub trait Provider: Sync {
+    /// The name in the route, in stored rows and, in capitals, in the names of settings.
+    fn name(&self) -> &'static str;
+
+    /// Whether its plan keys are plans as they stand, even with an empty catalog.
+    fn names_plans(&self) -> bool {
+        false
+    }
+
+    /// The settings that may hold its signing secrets, the preferred name first. Each is a comma list.
+    fn secret_names(&self) -> &'static [&'static str];
+
+    /// The headers that [`verify`](Self::verify) reads. The edge copies these and no others.
+    fn signature_headers(&self) -> &'static [&'static str];
+
+    /// Reads one signing secret.
+    ///
+    /// # Errors
+    /// [`SecretError`] when the text holds no usable key.
+    fn parse_secret(&self, text: &str) -> Result<Secret, SecretError>;
+
+    /// Checks that the provider made this delivery. Any of the secrets may fit.
+    ///
+    /// # Errors
+    /// [`VerifyError`] says what was wrong.
+    fn verify<'a>(
+        &self,
+        delivery: &'a Delivery,
+        secrets: &[Secret],
+        now: Timestamp,
+    ) -> Result<Verified<'a>, VerifyError>;
+
+    /// Reads what a delivery says.
+    ///
+    /// # Errors
+    /// [`ParseError`] when the body cannot be read; it is then kept as a dead letter.
+    fn parse(&self, verified: &Verified<'_>, ours: &Ours) -> Result<Parsed, ParseError>;
+
+    /// The headers with which the provider would send this body: for the command line tool and for tests.
+    fn sign(&self, secret: &Secret, event_id: &str, now: Timestamp, body: &[u8]) -> Vec<(&'static str, String)>;
+}
+
+/// What tells our events from those of a neighboring instance or environment.
+#[derive(Clone, Default, Debug)]
+pub struct Ours {
+    /// `CLERK_INSTANCE_ID`: events that name another instance are ignored.
+    pub clerk_instance_id: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_registry_is_alphabetical_and_names_are_fit_for_routes() {
+        let names: Vec<_> = PROVIDERS.iter().map(|provider| provider.name()).collect();
+        assert!(names.is_sorted());
+        for name in names {
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase()), "{name}");
+            assert!(named(name).is_some());
+        }
+        assert!(named("nobody").is_none());
+    }
+}

@@ -1,0 +1,73 @@
+//! Endpoint keys. A secret never shows itself: not in `Debug`, not in an error.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+/// HMAC-SHA256 has 32 bytes.
+pub(crate) const MAC_BYTES: usize = 32;
+
+/// The key a provider signs its deliveries with, prepared for HMAC-SHA256.
+#[derive(Clone)]
+pub struct Secret(Hmac<Sha256>);
+
+impl Secret {
+    /// A key from its bytes.
+    ///
+    /// # Errors
+    /// [`SecretError::Empty`] when there are none: anybody can sign with an empty key.
+    pub fn new(bytes: &[u8]) -> Result<Self, SecretError> {
+        if bytes.is_empty() {
+            return Err(SecretError::Empty);
+        }
+        // HMAC takes a key of any length; its constructor is fallible only because other MACs are pickier.
+        Hmac::new_from_slice(bytes).map(Self).map_err(|_| SecretError::Empty)
+    }
+
+    /// The MAC of the parts, one after the other.
+    pub(crate) fn mac(&self, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
+        let mut mac = self.0.clone();
+        for part in parts {
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Why a text is no secret. The text itself is not repeated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SecretError {
+    /// No bytes of key.
+    Empty,
+    /// Not base64.
+    NotBase64,
+}
+
+impl fmt::Display for SecretError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "holds no key",
+            Self::NotBase64 => "is not base64 after its `whsec_` prefix",
+        })
+    }
+}
+
+impl std::error::Error for SecretError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_does_not_show_itself_and_is_never_empty() {
+        assert_eq!(format!("{:?}", Secret::new(b"hunter2").unwrap()), "[redacted]");
+        assert_eq!(Secret::new(b"").unwrap_err(), SecretError::Empty);
+    }
+}

@@ -1,0 +1,411 @@
+//! The operator's settings: read once, all of them, so that everything missing or unusable is reported together. By
+//! name, never by value.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::catalog::Catalog;
+use crate::decide::Policy;
+use crate::provider::{Ours, PROVIDERS};
+use crate::publishable_key::PublishableKey;
+use crate::secret::Secret;
+use crate::session::SessionPolicy;
+use crate::session::key::{JwtKey, parse_pem};
+
+/// How long a KV copy may speak for the database, unless `SNAPSHOT_TTL_SECONDS` says otherwise.
+const DEFAULT_SNAPSHOT_TTL_SECS: u32 = 300;
+/// The shortest `SNAPSHOT_TTL_SECONDS`: KV keeps nothing for less than a minute.
+const MIN_SNAPSHOT_TTL_SECS: u32 = 60;
+/// The longest: a day of a grant that was lost is more than anybody means.
+const MAX_SNAPSHOT_TTL_SECS: u32 = 86_400;
+/// A year: beyond any slack or grace somebody means.
+const MAX_POLICY_HOURS: u32 = 8_760;
+const MAX_POLICY_DAYS: u32 = 365;
+/// A server key is compared in full, so it must be long enough not to be guessed.
+const MIN_API_KEY_BYTES: usize = 16;
+
+/// Where Clerk's Backend API is, unless `CLERK_API_URL` says otherwise.
+const CLERK_API_URL: &str = "https://api.clerk.com";
+
+/// Everything the operator set.
+#[derive(Debug)]
+pub struct Settings {
+    /// Signing secrets, by provider name. A provider without any is not configured.
+    pub webhook_secrets: BTreeMap<&'static str, Vec<Secret>>,
+    /// What tells our events from a neighbor's.
+    pub ours: Ours,
+    /// How session tokens are judged.
+    pub session: SessionPolicy,
+    /// Where the keys of session tokens come from; none when session tokens cannot be verified.
+    pub session_keys: Option<SessionKeys>,
+    /// The publishable key, for the suffix of its cookies.
+    pub publishable_key: Option<PublishableKey>,
+    /// Keys of servers.
+    pub api_keys: Vec<ApiKey>,
+    /// Origins that a browser may ask from.
+    pub allowed_origins: Vec<String>,
+    /// What is sold.
+    pub catalog: Catalog,
+    /// Slack and grace.
+    pub policy: Policy,
+    /// How long a KV copy may speak for the database, in seconds.
+    pub snapshot_ttl_secs: u32,
+    /// What is missing.
+    pub missing: Vec<Problem>,
+    /// What is there and cannot be used.
+    pub unusable: Vec<Problem>,
+}
+
+/// Where the keys of session tokens come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SessionKeys {
+    /// `CLERK_JWT_KEY`: no network.
+    Pem(JwtKey),
+    /// A key set, fetched and kept.
+    Jwks {
+        /// Its address.
+        url: String,
+        /// Clerk's Backend API wants the secret key.
+        bearer: Option<Bearer>,
+    },
+}
+
+/// A credential that we send. It does not show itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bearer(String);
+
+impl Bearer {
+    /// The value of the `Authorization` header.
+    #[must_use]
+    pub fn header(&self) -> String {
+        format!("Bearer {}", self.0)
+    }
+}
+
+impl fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// A key of a server. It does not show itself and is compared in constant time.
+#[derive(Clone)]
+pub struct ApiKey(Vec<u8>);
+
+impl ApiKey {
+    /// Whether this is the key that was presented.
+    #[must_use]
+    pub fn fits(&self, presented: &str) -> bool {
+        subtle::ConstantTimeEq::ct_eq(self.0.as_slice(), presented.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// One thing wrong with the settings.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// The setting, or the settings of which one is needed.
+    pub setting: String,
+    /// What is wrong and what it is needed for, never the value.
+    pub problem: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.setting, self.problem)
+    }
+}
+
+impl Settings {
+    /// Reads every setting through `lookup`. Never fails: what is wrong is listed, and what is right works.
+    #[must_use]
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let mut reader = Reader { lookup, missing: Vec::new(), unusable: Vec::new() };
+        let webhook_secrets = reader.webhook_secrets();
+        let publishable_key = reader.publishable_key();
+        let session_keys = reader.session_keys(publishable_key.as_ref());
+        let issuer = reader.text("CLERK_ISSUER").or_else(|| publishable_key.as_ref().map(PublishableKey::issuer));
+        let session = SessionPolicy { issuer, authorized_parties: reader.list("AUTHORIZED_PARTIES") };
+        let api_keys = reader.api_keys();
+        let catalog = reader.catalog();
+        let slack = reader.number("RENEWAL_SLACK_HOURS", 0..=MAX_POLICY_HOURS, 24);
+        let grace = reader.number("PAST_DUE_GRACE_DAYS", 0..=MAX_POLICY_DAYS, 0);
+        let ttl = reader.number(
+            "SNAPSHOT_TTL_SECONDS",
+            MIN_SNAPSHOT_TTL_SECS..=MAX_SNAPSHOT_TTL_SECS,
+            DEFAULT_SNAPSHOT_TTL_SECS,
+        );
+        Self {
+            webhook_secrets,
+            ours: Ours { clerk_instance_id: reader.text("CLERK_INSTANCE_ID") },
+            session,
+            session_keys,
+            publishable_key,
+            api_keys,
+            allowed_origins: reader.origins("ALLOWED_ORIGINS"),
+            catalog,
+            policy: Policy::new(slack, grace),
+            snapshot_ttl_secs: ttl,
+            missing: reader.missing,
+            unusable: reader.unusable,
+        }
+    }
+
+    /// Everything that is missing or unusable, in one sentence; `None` when nothing is.
+    #[must_use]
+    pub fn complaint(&self) -> Option<String> {
+        let all: Vec<String> = self.missing.iter().chain(&self.unusable).map(ToString::to_string).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+
+    /// Whether the worker can do its work: somebody can tell it something, somebody can ask it, and nothing that was
+    /// set is wrong.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let can_be_told = !self.webhook_secrets.is_empty();
+        let can_be_asked = self.session_keys.is_some() || !self.api_keys.is_empty();
+        can_be_told && can_be_asked && self.unusable.is_empty()
+    }
+
+    /// Whether the catalog could be read. An unreadable one is not an empty one: it would answer wrongly.
+    #[must_use]
+    pub fn has_catalog_problem(&self) -> bool {
+        self.unusable.iter().any(|problem| problem.setting == "PLANS")
+    }
+}
+
+struct Reader<L> {
+    lookup: L,
+    missing: Vec<Problem>,
+    unusable: Vec<Problem>,
+}
+
+impl<L: Fn(&str) -> Option<String>> Reader<L> {
+    /// A setting; white space around it and an empty one count as nothing.
+    fn text(&self, name: &str) -> Option<String> {
+        (self.lookup)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        let text = self.text(name).unwrap_or_default();
+        text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
+    }
+
+    fn missing(&mut self, setting: impl Into<String>, problem: &str) {
+        self.missing.push(Problem { setting: setting.into(), problem: problem.to_owned() });
+    }
+
+    fn unusable(&mut self, setting: &str, problem: impl fmt::Display) {
+        self.unusable.push(Problem { setting: setting.to_owned(), problem: problem.to_string() });
+    }
+
+    fn webhook_secrets(&mut self) -> BTreeMap<&'static str, Vec<Secret>> {
+        let mut secrets: BTreeMap<&'static str, Vec<Secret>> = BTreeMap::new();
+        for provider in PROVIDERS {
+            for name in provider.secret_names() {
+                for text in self.list(name) {
+                    match provider.parse_secret(&text) {
+                        Ok(secret) => secrets.entry(provider.name()).or_default().push(secret),
+                        Err(error) => self.unusable(name, format_args!("has an entry that {error}")),
+                    }
+                }
+            }
+        }
+        if secrets.is_empty() {
+            let names: Vec<&str> =
+                PROVIDERS.iter().filter_map(|provider| provider.secret_names().first().copied()).collect();
+            self.missing(names.join(" or "), "is not set: no webhook can be verified");
+        }
+        secrets
+    }
+
+    fn publishable_key(&mut self) -> Option<PublishableKey> {
+        let text = self.text("CLERK_PUBLISHABLE_KEY")?;
+        let key = PublishableKey::parse(&text);
+        if key.is_none() {
+            self.unusable("CLERK_PUBLISHABLE_KEY", "is no publishable key (`pk_test_…` or `pk_live_…`)");
+        }
+        key
+    }
+
+    fn session_keys(&mut self, publishable_key: Option<&PublishableKey>) -> Option<SessionKeys> {
+        if let Some(pem) = self.text("CLERK_JWT_KEY") {
+            match parse_pem(&pem) {
+                Ok(key) => return Some(SessionKeys::Pem(key)),
+                Err(error) => self.unusable("CLERK_JWT_KEY", error),
+            }
+            return None;
+        }
+        if let Some(key) = publishable_key {
+            return Some(SessionKeys::Jwks { url: format!("{}/.well-known/jwks.json", key.issuer()), bearer: None });
+        }
+        if let Some(key) = self.text("CLERK_SECRET_KEY") {
+            let base = self.text("CLERK_API_URL").unwrap_or_else(|| CLERK_API_URL.to_owned());
+            let url = format!("{}/v1/jwks", base.trim_end_matches('/'));
+            return Some(SessionKeys::Jwks { url, bearer: Some(Bearer(key)) });
+        }
+        if !self.unusable.iter().any(|problem| problem.setting == "CLERK_PUBLISHABLE_KEY") {
+            self.missing(
+                "CLERK_JWT_KEY, CLERK_PUBLISHABLE_KEY or CLERK_SECRET_KEY",
+                "is not set: no session token can be verified",
+            );
+        }
+        None
+    }
+
+    fn api_keys(&mut self) -> Vec<ApiKey> {
+        let (long, short): (Vec<_>, Vec<_>) =
+            self.list("API_KEYS").into_iter().partition(|key| key.len() >= MIN_API_KEY_BYTES);
+        if !short.is_empty() {
+            self.unusable("API_KEYS", format_args!("has an entry of fewer than {MIN_API_KEY_BYTES} characters"));
+        } else if long.is_empty() {
+            self.missing("API_KEYS", "is not set: no server can ask");
+        }
+        long.into_iter().map(|key| ApiKey(key.into_bytes())).collect()
+    }
+
+    fn catalog(&mut self) -> Catalog {
+        let Some(json) = self.text("PLANS") else { return Catalog::default() };
+        Catalog::parse(&json).unwrap_or_else(|error| {
+            self.unusable("PLANS", format_args!("is no catalog: {error}"));
+            Catalog::default()
+        })
+    }
+
+    fn number(&mut self, name: &str, range: std::ops::RangeInclusive<u32>, default: u32) -> u32 {
+        let Some(text) = self.text(name) else { return default };
+        match text.parse() {
+            Ok(number) if range.contains(&number) => number,
+            _ => {
+                self.unusable(name, format_args!("is no whole number from {} to {}", range.start(), range.end()));
+                default
+            }
+        }
+    }
+
+    fn origins(&mut self, name: &str) -> Vec<String> {
+        let origins = self.list(name);
+        let is_origin = |text: &str| {
+            text.split_once("://").is_some_and(|(scheme, host)| {
+                matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains(['/', '*', '?', '#'])
+            })
+        };
+        if origins.iter().any(|origin| !is_origin(origin)) {
+            self.unusable(name, "has an entry that is no origin (`https://app.example.com`, no path, no `*`)");
+        }
+        origins.into_iter().filter(|origin| is_origin(origin)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEM: &str = include_str!("../tests/data/session/public.pem");
+
+    fn read(pairs: &[(&str, &str)]) -> Settings {
+        let map: BTreeMap<String, String> =
+            pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        Settings::read(|name| map.get(name).cloned())
+    }
+
+    #[test]
+    fn nothing_set_names_everything_that_is_needed_at_once() {
+        let settings = read(&[]);
+        assert_eq!(
+            settings.complaint().unwrap(),
+            "CLERK_WEBHOOK_SIGNING_SECRET is not set: no webhook can be verified; \
+             CLERK_JWT_KEY, CLERK_PUBLISHABLE_KEY or CLERK_SECRET_KEY is not set: no session token can be verified; \
+             API_KEYS is not set: no server can ask"
+        );
+        assert!(!settings.is_sound());
+        assert_eq!(settings.snapshot_ttl_secs, 300);
+        assert_eq!(settings.policy, Policy::default());
+    }
+
+    #[test]
+    fn everything_wrong_is_named_at_once_and_no_value_is_shown() {
+        let settings = read(&[
+            ("CLERK_WEBHOOK_SIGNING_SECRET", "whsec_hush-hush!"),
+            ("CLERK_JWT_KEY", "hush-hush"),
+            ("CLERK_PUBLISHABLE_KEY", "pk_hush"),
+            ("API_KEYS", "hush"),
+            ("PLANS", r#"{"pro":{"features":"hush"}}"#),
+            ("PAST_DUE_GRACE_DAYS", "-1"),
+            ("RENEWAL_SLACK_HOURS", "soon"),
+            ("SNAPSHOT_TTL_SECONDS", "5"),
+            ("ALLOWED_ORIGINS", "https://*.example.com"),
+        ]);
+        let named: Vec<_> = settings.unusable.iter().map(|problem| problem.setting.as_str()).collect();
+        assert_eq!(
+            named,
+            [
+                "CLERK_WEBHOOK_SIGNING_SECRET",
+                "CLERK_PUBLISHABLE_KEY",
+                "CLERK_JWT_KEY",
+                "API_KEYS",
+                "PLANS",
+                "RENEWAL_SLACK_HOURS",
+                "PAST_DUE_GRACE_DAYS",
+                "SNAPSHOT_TTL_SECONDS",
+                "ALLOWED_ORIGINS",
+            ]
+        );
+        assert!(!format!("{settings:?}").contains("hush-hush"));
+        assert!(settings.has_catalog_problem());
+        assert!(!settings.is_sound());
+    }
+
+    #[test]
+    fn secrets_are_lists_under_both_names_and_a_bad_one_spoils_no_good_one() {
+        let settings = read(&[
+            ("CLERK_WEBHOOK_SIGNING_SECRET", "whsec_b25l, whsec_!, whsec_dHdv"),
+            ("CLERK_WEBHOOK_SECRET", "dGhyZWU="),
+        ]);
+        assert_eq!(settings.webhook_secrets["clerk"].len(), 3);
+        assert_eq!(settings.unusable.len(), 1);
+    }
+
+    #[test]
+    fn session_keys_prefer_what_needs_no_network() {
+        let jwks = |url: &str| Some((url.to_owned(), false));
+        let cases = [
+            (vec![("CLERK_JWT_KEY", PEM), ("CLERK_PUBLISHABLE_KEY", "pk_test_Y2xlcmsuY2xlcmsuZGV2JA")], None),
+            (
+                vec![("CLERK_PUBLISHABLE_KEY", "pk_test_Y2xlcmsuY2xlcmsuZGV2JA"), ("CLERK_SECRET_KEY", "sk_test_x")],
+                jwks("https://clerk.clerk.dev/.well-known/jwks.json"),
+            ),
+            (vec![("CLERK_SECRET_KEY", "sk_test_x")], Some(("https://api.clerk.com/v1/jwks".to_owned(), true))),
+        ];
+        for (pairs, expected) in cases {
+            let found = match read(&pairs).session_keys.unwrap() {
+                SessionKeys::Pem(_) => None,
+                SessionKeys::Jwks { url, bearer } => Some((url, bearer.is_some())),
+            };
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn the_issuer_is_known_from_the_publishable_key_unless_it_is_set() {
+        let key = ("CLERK_PUBLISHABLE_KEY", "pk_test_Y2xlcmsuY2xlcmsuZGV2JA");
+        assert_eq!(read(&[key]).session.issuer.as_deref(), Some("https://clerk.clerk.dev"));
+        assert_eq!(read(&[key, ("CLERK_ISSUER", "https://x.test")]).session.issuer.as_deref(), Some("https://x.test"));
+        assert_eq!(read(&[]).session.issuer, None);
+    }
+
+    #[test]
+    fn an_api_key_fits_itself_alone() {
+        let key = &read(&[("API_KEYS", "0123456789abcdef")]).api_keys[0];
+        assert!(key.fits("0123456789abcdef"));
+        for other in ["", "0123456789abcde", "0123456789abcdeF", "0123456789abcdef0"] {
+            assert!(!key.fits(other));
+        }
+        assert_eq!(format!("{key:?}"), "[redacted]");
+    }
+}

@@ -1,0 +1,223 @@
+//! What is written for a webhook and read for a check, as SQL.
+//!
+//! The statements here run in D1 in production and in SQLite in the tests: there is no second version of them. A
+//! webhook is one batch, which both run as one transaction: the ledger's row, the state derived from that row, and the
+//! payer's snapshot read back. So nothing is acknowledged before it is stored, nothing is marked as seen before it is
+//! applied, and playing a row of the ledger again changes nothing.
+
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+use std::fmt;
+
+use crate::card;
+use crate::delivery::Verified;
+use crate::event::{Event, ParseError, Parsed};
+use crate::payer::Payer;
+use crate::time::Timestamp;
+
+/// The last of `migrations/`: what the database must have seen for this code.
+pub const LATEST_MIGRATION: &str = "0001_init.sql";
+
+const DELIVER: &str = include_str!("store/deliver.sql");
+const RECORDS: &str = include_str!("store/records.sql");
+const PAYMENTS: &str = include_str!("store/payments.sql");
+const PAYERS: &str =
+    concat!("WITH who(payer) AS (", include_str!("store/payer_of.sql"), ")\n", include_str!("store/payers.sql"));
+const OUTCOME_AND_SNAPSHOT: &str = concat!(
+    "WITH who(payer) AS (",
+    include_str!("store/payer_of.sql"),
+    ")\nSELECT (SELECT iif(attempts = read_attempt, outcome, 'duplicate') FROM deliveries \
+     WHERE provider = ?1 AND event_id = ?2) AS outcome,\n",
+    include_str!("store/snapshot.sql"),
+    " AS snapshot FROM who LEFT JOIN payers p ON p.payer = who.payer"
+);
+const SNAPSHOTS: &str = concat!(
+    "WITH who(payer) AS (VALUES (?1), (?2))\nSELECT who.payer AS payer,\n",
+    include_str!("store/snapshot.sql"),
+    " AS snapshot FROM who LEFT JOIN payers p ON p.payer = who.payer WHERE who.payer IS NOT NULL"
+);
+const HEALTH: &str = include_str!("store/health.sql");
+
+/// A value bound to a statement.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Param {
+    /// NULL.
+    Null,
+    /// INTEGER.
+    Integer(i64),
+    /// TEXT.
+    Text(String),
+}
+
+impl From<&str> for Param {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<Option<String>> for Param {
+    fn from(text: Option<String>) -> Self {
+        text.map_or(Self::Null, Self::Text)
+    }
+}
+
+impl From<Timestamp> for Param {
+    fn from(moment: Timestamp) -> Self {
+        Self::Integer(moment.as_millis())
+    }
+}
+
+/// One statement and what is bound to it.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// The text, with `?1`, `?2`, … for the parameters.
+    pub sql: &'static str,
+    /// The parameters, in order.
+    pub params: Vec<Param>,
+}
+
+/// The statements of one webhook, to be run as one transaction. The last one answers one row, `outcome` and `snapshot`
+/// (the latter null when nobody knows whom the event is about).
+///
+/// # Errors
+/// Never for what a provider sends; `serde_json`'s if the event cannot be written as JSON.
+pub fn webhook(
+    provider: &str,
+    verified: &Verified<'_>,
+    parsed: &Result<Parsed, ParseError>,
+    now: Timestamp,
+) -> Result<Vec<Statement>, serde_json::Error> {
+    let key = || vec![Param::from(provider), Param::from(verified.event_id())];
+    let mut statements = vec![Statement { sql: DELIVER, params: ledger_row(provider, verified, parsed, now)? }];
+    if let Ok(Parsed::Event(event)) = parsed {
+        if !event.records.is_empty() {
+            statements.push(Statement { sql: RECORDS, params: key() });
+        }
+        if !event.payments.is_empty() {
+            statements.push(Statement { sql: PAYMENTS, params: key() });
+        }
+        statements.push(Statement { sql: PAYERS, params: key() });
+    }
+    let mut params = key();
+    params.push(now.into());
+    statements.push(Statement { sql: OUTCOME_AND_SNAPSHOT, params });
+    Ok(statements)
+}
+
+fn ledger_row(
+    provider: &str,
+    verified: &Verified<'_>,
+    parsed: &Result<Parsed, ParseError>,
+    now: Timestamp,
+) -> Result<Vec<Param>, serde_json::Error> {
+    let nothing = || Param::Null;
+    let (event_type, payer, occurred_at, outcome, detail, event, body) = match parsed {
+        Ok(Parsed::Event(event)) => (
+            Param::from(event.event_type.as_str()),
+            Param::from(event.payer.as_ref().map(Payer::key)),
+            event.occurred_at.into(),
+            nothing(),
+            nothing(),
+            Param::Text(serde_json::to_string::<Event>(event)?),
+            nothing(),
+        ),
+        Ok(Parsed::Ignored { event_type, reason }) => (
+            Param::from(event_type.as_str()),
+            nothing(),
+            nothing(),
+            Param::from(Outcome::Ignored.as_str()),
+            Param::from(reason.as_str()),
+            nothing(),
+            nothing(),
+        ),
+        Err(error) => (
+            Param::from(error.event_type.clone()),
+            nothing(),
+            nothing(),
+            Param::from(Outcome::DeadLetter.as_str()),
+            Param::from(error.cause.as_str()),
+            nothing(),
+            Param::Text(card::mask(&String::from_utf8_lossy(verified.body()))),
+        ),
+    };
+    Ok(vec![
+        Param::from(provider),
+        Param::from(verified.event_id()),
+        event_type,
+        payer,
+        occurred_at,
+        now.into(),
+        outcome,
+        detail,
+        event,
+        body,
+    ])
+}
+
+/// Reads the snapshots of up to two payers: rows of `payer` and `snapshot`. A payer we have never heard of has one too,
+/// with version 0.
+#[must_use]
+pub fn snapshots(payers: (&Payer, Option<&Payer>), now: Timestamp) -> Statement {
+    let (first, second) = payers;
+    let params = vec![Param::Text(first.key()), Param::from(second.map(Payer::key)), now.into()];
+    Statement { sql: SNAPSHOTS, params }
+}
+
+/// Reads what `/healthz` shows of the database: one row, `health`, as JSON.
+#[must_use]
+pub fn health() -> Statement {
+    Statement { sql: HEALTH, params: Vec::new() }
+}
+
+/// What became of a delivery. Every one of these is a success to the sender.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It changed what we hold.
+    Stored,
+    /// We had it already.
+    Duplicate,
+    /// We hold something newer.
+    Stale,
+    /// It is not for us.
+    Ignored,
+    /// It could not be read and is kept whole.
+    DeadLetter,
+}
+
+impl Outcome {
+    /// As stored and answered.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Duplicate => "duplicate",
+            Self::Stale => "stale",
+            Self::Ignored => "ignored",
+            Self::DeadLetter => "dead_letter",
+        }
+    }
+
+    /// From the stored text.
+    ///
+    /// # Errors
+    /// [`UnknownOutcome`] when the database says something else.
+    pub fn parse(text: &str) -> Result<Self, UnknownOutcome> {
+        [Self::Stored, Self::Duplicate, Self::Stale, Self::Ignored, Self::DeadLetter]
+            .into_iter()
+            .find(|outcome| outcome.as_str() == text)
+            .ok_or_else(|| UnknownOutcome(text.to_owned()))
+    }
+}
+
+/// The database answered an outcome that this code does not know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnknownOutcome(String);
+
+impl fmt::Display for UnknownOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown outcome `{}`", self.0)
+    }
+}
+
+impl std::error::Error for UnknownOutcome {}

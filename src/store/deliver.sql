@@ -1,0 +1,36 @@
+-- The delivery's row in the ledger. ?1 provider, ?2 event id, ?3 event type, ?4 payer, ?5 occurred at, ?6 now,
+-- ?7 outcome when it is not for the state to say, ?8 detail, ?9 event, ?10 body.
+INSERT INTO deliveries
+  (provider, event_id, event_type, payer, occurred_at, received_at, last_received_at, outcome, detail, event, body)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6,
+  CASE
+    WHEN ?7 IS NOT NULL THEN ?7
+    -- Only who it is about, which is never too late to say.
+    WHEN json_type(?9, '$.records') IS NULL AND json_type(?9, '$.payments') IS NULL THEN 'stored'
+    WHEN EXISTS (
+      SELECT 1 FROM json_each(?9, '$.records') e
+      LEFT JOIN records r ON r.provider = ?1 AND r.id = e.value ->> 'id'
+      WHERE r.id IS NULL
+        OR (e.value ->> 'state' IS NOT NULL AND e.value ->> 'version' > r.version)
+        OR (e.value ->> 'plan' IS NOT NULL AND e.value ->> 'version' > r.plan_version)
+    ) THEN 'stored'
+    WHEN EXISTS (
+      SELECT 1 FROM json_each(?9, '$.payments') e
+      LEFT JOIN payments p ON p.provider = ?1 AND p.id = e.value ->> 'id'
+      WHERE p.id IS NULL OR e.value ->> 'version' > p.version
+    ) THEN 'stored'
+    ELSE 'stale'
+  END,
+  ?8, ?9, ?10)
+-- Seen before. If we could not use it then and can now (it was resent after a fix), this attempt is the one that counts.
+ON CONFLICT (provider, event_id) DO UPDATE SET
+  attempts = attempts + 1,
+  last_received_at = excluded.last_received_at,
+  read_attempt = iif(event IS NULL AND excluded.event IS NOT NULL, attempts + 1, read_attempt),
+  event_type = iif(event IS NULL AND excluded.event IS NOT NULL, excluded.event_type, event_type),
+  payer = iif(event IS NULL AND excluded.event IS NOT NULL, excluded.payer, payer),
+  occurred_at = iif(event IS NULL AND excluded.event IS NOT NULL, excluded.occurred_at, occurred_at),
+  outcome = iif(event IS NULL AND excluded.event IS NOT NULL, excluded.outcome, outcome),
+  detail = iif(event IS NULL AND excluded.event IS NOT NULL, NULL, detail),
+  body = iif(event IS NULL AND excluded.event IS NOT NULL, NULL, body),
+  event = coalesce(event, excluded.event)

@@ -1,0 +1,23 @@
+-- All that is needed to decide for one payer, as the one JSON text that KV also holds. ?3 now.
+iif(who.payer IS NULL, NULL, json_object(
+  'payer', who.payer,
+  'version', coalesce(p.version, 0),
+  'as_of', ?3,
+  'deleted_at', p.deleted_at,
+  'trial_used', coalesce((SELECT max(trial_used) FROM records WHERE payer = who.payer), 0),
+  'failed_attempts', (
+    SELECT count(*) FROM payments WHERE payer = who.payer AND status = 'failed' AND created_at > coalesce(
+      (SELECT max(created_at) FROM payments WHERE payer = who.payer AND status = 'paid'), 0)),
+  'last_failure', (
+    SELECT json_object('at', occurred_at, 'code', failure_code) FROM payments
+    WHERE payer = who.payer AND status = 'failed' ORDER BY created_at DESC, id DESC LIMIT 1),
+  'records', json((
+    SELECT json_group_array(json_object(
+      'provider', provider, 'id', id, 'plan', plan, 'plan_id', plan_id, 'free', plan_free, 'status', status,
+      'customer', customer, 'subscription', subscription, 'started_at', started_at,
+      'period_start', period_start, 'period_end', period_end, 'interval', interval, 'cancel_at', cancel_at,
+      'canceled_at', canceled_at, 'ended_at', ended_at, 'past_due_since', past_due_since, 'seats', seats,
+      'failed_attempts', failed_attempts, 'last_failure_at', last_failure_at, 'occurred_at', occurred_at,
+      'event_id', event_id))
+    -- What is over grants nothing; the latest of it is kept for the reason of a denial.
+    FROM (SELECT * FROM records WHERE payer = who.payer ORDER BY status = 'ended', version DESC LIMIT 64)))))

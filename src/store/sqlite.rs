@@ -1,0 +1,105 @@
+//! The store in SQLite: for the tests, which run the production statements here by the thousand, and for
+//! `plangate simulate`.
+
+use rusqlite::Connection;
+use rusqlite::types::{ToSqlOutput, Value};
+
+use super::{Outcome, Param, Statement, snapshots, webhook};
+use crate::delivery::Verified;
+use crate::event::{ParseError, Parsed};
+use crate::payer::Payer;
+use crate::snapshot::Snapshot;
+use crate::time::Timestamp;
+
+/// Any failure of the database, or of reading what it answered.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// The migrations, in order.
+pub const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_init.sql")];
+
+/// A store in one SQLite connection.
+pub struct SqliteStore {
+    connection: Connection,
+}
+
+impl SqliteStore {
+    /// A store in memory, with every migration applied.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn in_memory() -> Result<Self, Error> {
+        let connection = Connection::open_in_memory()?;
+        for migration in MIGRATIONS {
+            connection.execute_batch(migration)?;
+        }
+        Ok(Self { connection })
+    }
+
+    /// The connection, to look at the tables.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Stores a delivery and reads back the payer's snapshot, in one transaction.
+    ///
+    /// # Errors
+    /// SQLite's; then nothing was stored.
+    pub fn deliver(
+        &mut self,
+        provider: &str,
+        verified: &Verified<'_>,
+        parsed: &Result<Parsed, ParseError>,
+        now: Timestamp,
+    ) -> Result<(Outcome, Option<Snapshot>), Error> {
+        let statements = webhook(provider, verified, parsed, now)?;
+        let transaction = self.connection.transaction()?;
+        let mut last = None;
+        for statement in &statements {
+            last = run(&transaction, statement)?.into_iter().next_back();
+        }
+        transaction.commit()?;
+        let row = last.ok_or("the batch answered nothing")?;
+        let text = |index: usize| match row.get(index) {
+            Some(Value::Text(text)) => Some(text.as_str()),
+            _ => None,
+        };
+        let outcome = Outcome::parse(text(0).ok_or("the batch answered no outcome")?)?;
+        Ok((outcome, text(1).map(Snapshot::parse).transpose()?))
+    }
+
+    /// Reads the snapshots of a user, an organization, or both.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn snapshots(&self, payers: (&Payer, Option<&Payer>), now: Timestamp) -> Result<Vec<Snapshot>, Error> {
+        let rows = run(&self.connection, &snapshots(payers, now))?;
+        rows.into_iter()
+            .map(|row| match row.get(1) {
+                Some(Value::Text(text)) => Ok(Snapshot::parse(text)?),
+                _ => Err("a snapshot is not text".into()),
+            })
+            .collect()
+    }
+}
+
+fn run(connection: &Connection, statement: &Statement) -> Result<Vec<Vec<Value>>, rusqlite::Error> {
+    let mut prepared = connection.prepare_cached(statement.sql)?;
+    let columns = prepared.column_count();
+    let mut rows = prepared.query(rusqlite::params_from_iter(&statement.params))?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        all.push((0..columns).map(|index| row.get(index)).collect::<Result<Vec<Value>, _>>()?);
+    }
+    Ok(all)
+}
+
+impl rusqlite::ToSql for Param {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Null => ToSqlOutput::Owned(Value::Null),
+            Self::Integer(number) => (*number).into(),
+            Self::Text(text) => text.as_str().into(),
+        })
+    }
+}
