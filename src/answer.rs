@@ -1,6 +1,7 @@
 //! What callers read: the JSON of checks and entitlements.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -32,7 +33,7 @@ pub enum Source {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Facts {
     /// The snapshots.
-    pub snapshots: Vec<Snapshot>,
+    pub snapshots: Vec<Rc<Snapshot>>,
     /// Where each came from, in the same order.
     pub sources: Vec<Source>,
 }
@@ -41,7 +42,7 @@ impl Facts {
     /// Facts that all came from one place.
     #[must_use]
     pub fn all_from(source: Source, snapshots: Vec<Snapshot>) -> Self {
-        Self { sources: vec![source; snapshots.len()], snapshots }
+        Self { sources: vec![source; snapshots.len()], snapshots: snapshots.into_iter().map(Rc::new).collect() }
     }
 
     /// The version and source of the payer that decided, and the age of the oldest fact that was looked at.
@@ -88,7 +89,7 @@ pub struct CheckAnswers {
 #[must_use]
 pub fn check(facts: &Facts, catalog: &Catalog, policy: &Policy, question: &Question, now: Timestamp) -> CheckAnswer {
     let Decision { allowed, reason, plan, status, payer, valid_until, .. } =
-        decide(&facts.snapshots, catalog, policy, question, now);
+        decide(facts.snapshots.iter().map(Rc::as_ref), catalog, policy, question, now);
     let provenance = facts.provenance(payer.as_ref());
     CheckAnswer { allowed, reason, plan, status, payer, valid_until, provenance }
 }
@@ -163,7 +164,7 @@ struct SeatsView {
 /// Lists what the payers of these facts hold.
 #[must_use]
 pub fn entitlements<'a>(facts: &'a Facts, catalog: &'a Catalog, policy: &Policy, now: Timestamp) -> Entitlements<'a> {
-    let all = holdings(&facts.snapshots, catalog, policy, now);
+    let all = holdings(facts.snapshots.iter().map(Rc::as_ref), catalog, policy, now);
     let is_deciding = |record: &StoredRecord| {
         all.best.record.as_ref().is_some_and(|key| key.provider == record.provider && key.id == record.id)
     };
@@ -181,7 +182,7 @@ pub fn entitlements<'a>(facts: &'a Facts, catalog: &'a Catalog, policy: &Policy,
         trial: Trial {
             active: trialing.is_some(),
             ends_at: trialing.and_then(|(record, _, _)| record.period_end),
-            used: facts.snapshots.iter().any(Snapshot::has_used_trial),
+            used: facts.snapshots.iter().any(|snapshot| snapshot.has_used_trial()),
         },
         payers: facts.snapshots.iter().map(|snapshot| payer_entitlements(snapshot, catalog, policy, now)).collect(),
         provenance: facts.provenance(all.best.payer.as_ref()),
@@ -211,7 +212,7 @@ fn payer_entitlements<'a>(
     policy: &Policy,
     now: Timestamp,
 ) -> PayerEntitlements<'a> {
-    let own = holdings(std::slice::from_ref(snapshot), catalog, policy, now);
+    let own = holdings([snapshot], catalog, policy, now);
     let told_by_records = snapshot.records.iter().map(|record| (record.failed_attempts, record.last_failure_at));
     let (attempts, last) =
         told_by_records.fold((0, None), |(attempts, last), (more, at)| (more.max(attempts), at.max(last)));

@@ -190,14 +190,14 @@ pub fn access(record: &StoredRecord, policy: &Policy, now: Timestamp) -> Access 
 
 /// Answers a question about the payers of these snapshots (a user, an organization, or both).
 #[must_use]
-pub fn decide(
-    snapshots: &[Snapshot],
+pub fn decide<'a>(
+    snapshots: impl IntoIterator<Item = &'a Snapshot>,
     catalog: &Catalog,
     policy: &Policy,
     question: &Question,
     now: Timestamp,
 ) -> Decision {
-    let view = View::new(snapshots, catalog, policy, now);
+    let view = View::new(snapshots.into_iter().collect(), catalog, policy, now);
     if question.conditions.is_empty() {
         return view.any_paid_plan();
     }
@@ -216,8 +216,13 @@ pub fn decide(
 
 /// What the payers of these snapshots hold now.
 #[must_use]
-pub fn holdings<'a>(snapshots: &'a [Snapshot], catalog: &'a Catalog, policy: &Policy, now: Timestamp) -> Holdings<'a> {
-    let view = View::new(snapshots, catalog, policy, now);
+pub fn holdings<'a>(
+    snapshots: impl IntoIterator<Item = &'a Snapshot>,
+    catalog: &'a Catalog,
+    policy: &Policy,
+    now: Timestamp,
+) -> Holdings<'a> {
+    let view = View::new(snapshots.into_iter().collect(), catalog, policy, now);
     let best = view.any_paid_plan();
     let mut plans = BTreeSet::new();
     let mut features = BTreeSet::new();
@@ -277,14 +282,14 @@ impl Held<'_> {
 }
 
 struct View<'a> {
-    snapshots: &'a [Snapshot],
+    snapshots: Vec<&'a Snapshot>,
     catalog: &'a Catalog,
     held: Vec<Held<'a>>,
 }
 
 impl<'a> View<'a> {
-    fn new(snapshots: &'a [Snapshot], catalog: &'a Catalog, policy: &Policy, now: Timestamp) -> Self {
-        let live = snapshots.iter().filter(|snapshot| snapshot.deleted_at.is_none());
+    fn new(snapshots: Vec<&'a Snapshot>, catalog: &'a Catalog, policy: &Policy, now: Timestamp) -> Self {
+        let live = snapshots.iter().copied().filter(|snapshot| snapshot.deleted_at.is_none());
         let held = live.flat_map(|snapshot| snapshot.records.iter().map(move |record| (&snapshot.payer, record)));
         let held = held.map(|(payer, record)| {
             let plan = catalog.plan_for(&record.provider, record.plan.as_deref(), record.plan_id.as_deref());
@@ -300,12 +305,15 @@ impl<'a> View<'a> {
                 },
             }
         });
-        Self { snapshots, catalog, held: held.collect() }
+        let held = held.collect();
+        Self { snapshots, catalog, held }
     }
 
     /// A deleted user asks for nothing any more, not even by way of an organization.
     fn deleted_user(&self) -> Option<&'a Snapshot> {
-        self.snapshots.iter().find(|snapshot| snapshot.payer.kind() == PayerKind::User && snapshot.deleted_at.is_some())
+        let is_deleted_user =
+            |snapshot: &&'a Snapshot| snapshot.payer.kind() == PayerKind::User && snapshot.deleted_at.is_some();
+        self.snapshots.iter().copied().find(is_deleted_user)
     }
 
     fn any_paid_plan(&self) -> Decision {

@@ -1,7 +1,128 @@
-//! Skeleton.
-use worker::{Context, Env, Request, Response, Result, event};
+//! Cloudflare Workers: the only part that knows of them. It translates requests into the core's questions and the
+//! core's answers into responses; it reads the clock, once a request; it logs.
+
+mod bindings;
+mod caller;
+mod check;
+mod health;
+mod isolate;
+mod keys;
+mod log;
+mod request;
+mod response;
+mod store;
+mod webhook;
+
+use worker::{Context, Env, event};
+
+use self::request::Request;
+use self::response::{Failure, Reply};
+use crate::provider;
+use crate::settings::Settings;
+use crate::time::Timestamp;
+
+const OPENAPI: &str = include_str!("../openapi.json");
+
+/// What every handler gets.
+struct Edge<'a> {
+    request: &'a Request,
+    env: &'a Env,
+    context: &'a Context,
+    settings: &'a Settings,
+    now: Timestamp,
+}
 
 #[event(fetch)]
-async fn fetch(_request: Request, _env: Env, _context: Context) -> Result<Response> {
-    Response::ok("plangate")
+async fn fetch(
+    request: worker::web_sys::Request,
+    env: Env,
+    context: Context,
+) -> worker::Result<worker::web_sys::Response> {
+    #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit an i64 for ages")]
+    let now = Timestamp::from_millis(js_sys::Date::now() as i64);
+    let request = Request::new(request);
+    let settings = isolate::settings(&env);
+    let edge = Edge { request: &request, env: &env, context: &context, settings: &settings, now };
+    let reply = edge.route().await.unwrap_or_else(|failure| edge.refuse(&failure));
+    let reply = edge.with_cors(reply);
+    Ok(reply.into_response(&request.id())?)
+}
+
+impl Edge<'_> {
+    async fn route(&self) -> Result<Reply, Failure> {
+        let path = self.request.path();
+        if let Some(name) = path.strip_prefix("/webhooks/") {
+            let provider = provider::named(name).ok_or(Failure::UnknownProvider)?;
+            self.allow(&["POST"])?;
+            return webhook::handle(self, provider).await;
+        }
+        match path {
+            "/v1/check" | "/v1/entitlements" if self.request.method() == "OPTIONS" => Ok(self.preflight()),
+            "/v1/check" => {
+                self.allow(&["GET", "HEAD", "POST"])?;
+                check::check(self).await
+            }
+            "/v1/entitlements" => {
+                self.allow(&["GET", "HEAD"])?;
+                check::entitlements(self).await
+            }
+            "/healthz" => {
+                self.allow(&["GET", "HEAD"])?;
+                health::handle(self).await
+            }
+            "/openapi.json" => {
+                self.allow(&["GET", "HEAD"])?;
+                Ok(Reply::json(200, OPENAPI.to_owned()).with("cache-control", "public, max-age=300"))
+            }
+            #[cfg(feature = "panic-probe")]
+            "/panic-probe" => panic!("the probe was asked to panic"),
+            _ => Err(Failure::NotFound),
+        }
+    }
+
+    fn allow(&self, methods: &'static [&'static str]) -> Result<(), Failure> {
+        if methods.contains(&self.request.method()) { Ok(()) } else { Err(Failure::MethodNotAllowed(methods)) }
+    }
+
+    /// Answers a failure, and logs it where it is ours or an operator should know: a check refused for its token is
+    /// everyday life, a webhook refused for its signature is a wrong secret until proven otherwise.
+    fn refuse(&self, failure: &Failure) -> Reply {
+        if let Some(log) = failure.log() {
+            log.with("request.id", self.request.id())
+                .with("request.method", self.request.method())
+                .with("request.path", self.request.path())
+                .write();
+        }
+        Reply::problem(failure, &self.request.id())
+    }
+
+    /// The origin that asks, if it is one that may read the answer.
+    fn allowed_origin(&self) -> Option<String> {
+        if self.settings.allowed_origins.is_empty() || !self.request.path().starts_with("/v1/") {
+            return None;
+        }
+        self.request.header("origin").filter(|origin| self.settings.allowed_origins.contains(origin))
+    }
+
+    fn with_cors(&self, reply: Reply) -> Reply {
+        match self.allowed_origin() {
+            Some(origin) => reply
+                .with("access-control-allow-origin", origin)
+                .with("access-control-allow-credentials", "true")
+                .with("access-control-expose-headers", "etag, x-request-id"),
+            None => reply,
+        }
+    }
+
+    /// An origin that may not ask gets no permission, and the browser refuses for us.
+    fn preflight(&self) -> Reply {
+        let reply = Reply::empty(204).with("vary", "Origin");
+        if self.allowed_origin().is_none() {
+            return reply;
+        }
+        reply
+            .with("access-control-allow-methods", "GET, POST")
+            .with("access-control-allow-headers", "authorization, content-type, if-none-match")
+            .with("access-control-max-age", "86400")
+    }
 }

@@ -1,0 +1,125 @@
+//! The parts of the Workers runtime that we call, declared so that every call that can throw is a `Result`: the
+//! wrappers of the `worker` crate unwrap some of them, and a panic takes the other requests of an isolate down.
+
+use js_sys::{Array, Object, Promise, Reflect};
+use wasm_bindgen::prelude::*;
+use worker::Env;
+use worker::wasm_bindgen_futures::JsFuture;
+
+#[wasm_bindgen]
+extern "C" {
+    /// A D1 database.
+    pub(super) type D1;
+
+    #[wasm_bindgen(method, structural, catch)]
+    pub(super) fn prepare(this: &D1, sql: &str) -> Result<D1Statement, JsValue>;
+
+    #[wasm_bindgen(method, structural, catch)]
+    pub(super) fn batch(this: &D1, statements: &Array) -> Result<Promise, JsValue>;
+
+    /// A statement of D1.
+    pub(super) type D1Statement;
+
+    #[wasm_bindgen(method, structural, catch, variadic)]
+    pub(super) fn bind(this: &D1Statement, values: &Array) -> Result<D1Statement, JsValue>;
+
+    /// Rows as arrays.
+    #[wasm_bindgen(method, structural, catch)]
+    pub(super) fn raw(this: &D1Statement) -> Result<Promise, JsValue>;
+
+    /// A KV namespace.
+    pub(super) type Kv;
+
+    #[wasm_bindgen(method, structural, catch)]
+    pub(super) fn get(this: &Kv, key: &str, kind: &str) -> Result<Promise, JsValue>;
+
+    #[wasm_bindgen(method, structural, catch)]
+    pub(super) fn put(this: &Kv, key: &str, value: &str, options: &JsValue) -> Result<Promise, JsValue>;
+
+    #[wasm_bindgen(js_namespace = ["crypto", "subtle"], js_name = importKey, catch)]
+    pub(super) fn import_key(
+        format: &str,
+        key: &JsValue,
+        algorithm: &JsValue,
+        extractable: bool,
+        usages: &Array,
+    ) -> Result<Promise, JsValue>;
+
+    #[wasm_bindgen(js_namespace = ["crypto", "subtle"], js_name = verify, catch)]
+    pub(super) fn verify_signature(
+        algorithm: &str,
+        key: &JsValue,
+        signature: &[u8],
+        data: &[u8],
+    ) -> Result<Promise, JsValue>;
+
+    #[wasm_bindgen(js_namespace = crypto, js_name = randomUUID, catch)]
+    pub(super) fn random_uuid() -> Result<String, JsValue>;
+
+    #[wasm_bindgen(js_name = fetch, catch)]
+    pub(super) fn fetch(url: &str, options: &JsValue) -> Result<Promise, JsValue>;
+
+    #[wasm_bindgen(js_namespace = AbortSignal, js_name = timeout, catch)]
+    pub(super) fn abort_after(millis: f64) -> Result<JsValue, JsValue>;
+
+    /// A `Response`.
+    #[wasm_bindgen(js_name = Response)]
+    pub(super) type FetchedResponse;
+
+    #[wasm_bindgen(method, structural, getter)]
+    pub(super) fn status(this: &FetchedResponse) -> u16;
+
+    #[wasm_bindgen(method, structural, catch)]
+    pub(super) fn text(this: &FetchedResponse) -> Result<Promise, JsValue>;
+
+    /// A reader of a body.
+    pub(super) type Reader;
+
+    #[wasm_bindgen(method, structural, catch)]
+    pub(super) fn read(this: &Reader) -> Result<Promise, JsValue>;
+
+    #[wasm_bindgen(method, structural, catch)]
+    pub(super) fn cancel(this: &Reader) -> Result<Promise, JsValue>;
+
+    /// What a reader has read.
+    pub(super) type Chunk;
+
+    #[wasm_bindgen(method, structural, getter)]
+    pub(super) fn done(this: &Chunk) -> bool;
+
+    #[wasm_bindgen(method, structural, getter)]
+    pub(super) fn value(this: &Chunk) -> JsValue;
+
+    #[wasm_bindgen(js_namespace = console, js_name = warn)]
+    pub(super) fn console_warn(line: &str);
+
+    #[wasm_bindgen(js_namespace = console, js_name = error)]
+    pub(super) fn console_error(line: &str);
+}
+
+/// A binding or variable of the environment; `None` when it is not there.
+pub(super) fn binding(env: &Env, name: &str) -> Option<JsValue> {
+    Reflect::get(env, &name.into()).ok().filter(|value| !value.is_undefined() && !value.is_null())
+}
+
+/// Waits for a promise that a call of ours gave.
+pub(super) async fn settled(promise: Result<Promise, JsValue>) -> Result<JsValue, JsValue> {
+    JsFuture::from(promise?).await
+}
+
+/// An object from its fields.
+pub(super) fn object<const N: usize>(fields: [(&str, JsValue); N]) -> Result<JsValue, JsValue> {
+    let object = Object::new();
+    for (name, value) in fields {
+        Reflect::set(&object, &name.into(), &value)?;
+    }
+    Ok(object.into())
+}
+
+/// The message of whatever was thrown, for a log.
+pub(super) fn message(thrown: &JsValue) -> String {
+    match thrown.dyn_ref::<js_sys::Error>() {
+        Some(error) => error.message().into(),
+        None => thrown.as_string().unwrap_or_else(|| "something that is no error was thrown".into()),
+    }
+}

@@ -1,0 +1,90 @@
+//! Who asks: a person's session, or a server with a key.
+
+use super::Edge;
+use super::response::Failure;
+use super::{isolate, keys};
+use crate::payer::Payer;
+use crate::question::{Asked, QuestionError};
+use crate::session::cookies;
+use crate::session::{Session, TokenError, UnverifiedToken};
+
+/// What the keys of Clerk's machines begin with (API keys, M2M and OAuth tokens): never a session.
+const MACHINE_PREFIXES: [&str; 3] = ["ak_", "mt_", "oat_"];
+
+/// A verified caller.
+pub(super) enum Caller {
+    /// A server: it says itself for whom it asks.
+    Server,
+    /// A person.
+    Session(Session),
+}
+
+impl Caller {
+    /// Verifies who asks.
+    ///
+    /// 1. `Authorization: Bearer <session token>`, or the bare token: the session.
+    /// 2. `Authorization: Bearer <one of API_KEYS>`: a server.
+    /// 3. The session cookie that counts, unless it is from before the last sign-in.
+    pub(super) async fn of(edge: &Edge<'_>) -> Result<Self, Failure> {
+        if let Some(presented) = edge.request.header("authorization").as_deref().and_then(bearer) {
+            return if presented.split('.').count() == 3 {
+                // 1.
+                session(edge, presented).await.map(Self::Session)
+            } else {
+                // 2.
+                server(edge, presented)
+            };
+        }
+        // 3.
+        let header = edge.request.header("cookie").unwrap_or_default();
+        let cookie = cookies::choose(&header, edge.settings.publishable_key.as_ref(), edge.now);
+        let cookie = cookie.ok_or(TokenError::Missing)?;
+        let session = session(edge, cookie.token).await?;
+        cookie.check_sign_in(&session)?;
+        Ok(Self::Session(session))
+    }
+
+    /// The payers that the question is about: the user before the organization.
+    pub(super) fn payers(self, asked: &Asked) -> Result<Vec<Payer>, QuestionError> {
+        let named: Vec<Payer> = asked.user.iter().chain(&asked.org).cloned().collect();
+        match self {
+            Self::Server if named.is_empty() => Err(QuestionError::NoPayer),
+            Self::Server => Ok(named),
+            Self::Session(_) if !named.is_empty() => Err(QuestionError::PayerOfSession),
+            Self::Session(session) => Ok(std::iter::once(session.user).chain(session.org).collect()),
+        }
+    }
+}
+
+/// The credential of an `Authorization` header; of another scheme there is none. As in Clerk's SDK the scheme is
+/// case-sensitive, and a value without one is taken as it is.
+fn bearer(header: &str) -> Option<&str> {
+    match header.split_once(' ') {
+        Some(("Bearer", credential)) => Some(credential.trim()),
+        Some(_) => None,
+        None => Some(header),
+    }
+}
+
+fn server(edge: &Edge<'_>, presented: &str) -> Result<Caller, Failure> {
+    if MACHINE_PREFIXES.iter().any(|prefix| presented.starts_with(prefix)) {
+        return Err(TokenError::NotASessionToken.into());
+    }
+    // Every key is compared, so that the time taken does not tell which one was close.
+    let fits = edge.settings.api_keys.iter().fold(false, |fits, key| key.fits(presented) | fits);
+    if fits { Ok(Caller::Server) } else { Err(Failure::UnknownApiKey) }
+}
+
+async fn session(edge: &Edge<'_>, text: &str) -> Result<Session, Failure> {
+    if let Some(known) = isolate::session(text, edge.now) {
+        return Ok(known?);
+    }
+    let Some(source) = &edge.settings.session_keys else {
+        return Err(Failure::AuthNotConfigured { complaint: edge.settings.complaint().unwrap_or_default() });
+    };
+    let token = UnverifiedToken::parse(text)?;
+    let fits = keys::signature_fits(&token, source, edge.now).await?;
+    let session = token.judge(fits, &edge.settings.session, edge.now)?;
+    isolate::remember_session(text, &session);
+    Ok(session)
+}

@@ -1,0 +1,146 @@
+//! `GET /healthz`: whether webhooks can be told and checks be answered, and since when nothing came. It tells no
+//! stranger anything of a payer, and no setting's value.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::log::Line;
+use super::response::{Failure, Reply};
+use super::{Edge, store};
+use crate::provider::PROVIDERS;
+use crate::settings::Problem;
+use crate::store::LATEST_MIGRATION;
+use crate::time::Timestamp;
+
+#[derive(Serialize)]
+struct Health<'a> {
+    status: &'static str,
+    version: &'static str,
+    bindings: Bindings,
+    migrations: Migrations,
+    settings: SettingsHealth<'a>,
+    providers: BTreeMap<&'static str, ProviderHealth>,
+    dead_letters: Option<u64>,
+    unassigned_records: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Bindings {
+    #[serde(rename = "DB")]
+    d1: &'static str,
+    #[serde(rename = "ENTITLEMENTS")]
+    kv: &'static str,
+}
+
+#[derive(Serialize)]
+struct Migrations {
+    expected: &'static str,
+    applied: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SettingsHealth<'a> {
+    missing: Vec<ProblemView<'a>>,
+    unusable: Vec<ProblemView<'a>>,
+}
+
+#[derive(Serialize)]
+struct ProblemView<'a> {
+    setting: &'a str,
+    problem: &'a str,
+}
+
+#[derive(Default, Serialize)]
+struct ProviderHealth {
+    configured: bool,
+    last_delivery_at: Option<Timestamp>,
+    deliveries: BTreeMap<String, u64>,
+}
+
+/// What `src/store/health.sql` answers.
+#[derive(Deserialize)]
+struct Database {
+    migration: Option<String>,
+    dead_letters: u64,
+    unassigned_records: u64,
+    deliveries: Vec<Count>,
+}
+
+#[derive(Deserialize)]
+struct Count {
+    provider: String,
+    outcome: String,
+    detail: String,
+    count: u64,
+    last_at: i64,
+}
+
+/// 200 when everything is in order, 503 otherwise; the body has the same form either way.
+pub(super) async fn handle(edge: &Edge<'_>) -> Result<Reply, Failure> {
+    let database = store::health(edge.env)
+        .await
+        .and_then(|json| serde_json::from_str::<Database>(&json).map_err(|error| error.to_string()));
+    let kv = store::copy_health(edge.env).await;
+    for (what, cause) in [("D1", database.as_ref().err()), ("KV", kv.as_ref().err())] {
+        if let Some(cause) = cause {
+            Line::error(format!("{what} is unavailable: {cause}")).write();
+        }
+    }
+    let is_migrated = database.as_ref().is_ok_and(|database| database.migration.as_deref() == Some(LATEST_MIGRATION));
+    let status = if database.is_err() || kv.is_err() {
+        "unavailable"
+    } else if !is_migrated {
+        "not_migrated"
+    } else if !edge.settings.is_sound() {
+        "misconfigured"
+    } else {
+        "ok"
+    };
+    let word = |works: bool| if works { "ok" } else { "unavailable" };
+    let bindings = Bindings { d1: word(database.is_ok()), kv: word(kv.is_ok()) };
+    let database = database.ok();
+    let health = Health {
+        status,
+        version: env!("CARGO_PKG_VERSION"),
+        bindings,
+        migrations: Migrations {
+            expected: LATEST_MIGRATION,
+            applied: database.as_ref().and_then(|database| database.migration.clone()),
+        },
+        settings: SettingsHealth {
+            missing: edge.settings.missing.iter().map(view).collect(),
+            unusable: edge.settings.unusable.iter().map(view).collect(),
+        },
+        providers: providers(edge, database.as_ref()),
+        dead_letters: database.as_ref().map(|database| database.dead_letters),
+        unassigned_records: database.as_ref().map(|database| database.unassigned_records),
+    };
+    let body = serde_json::to_string(&health).map_err(|error| Failure::Internal(error.to_string()))?;
+    Ok(Reply::json(if status == "ok" { 200 } else { 503 }, body).with("cache-control", "no-store"))
+}
+
+fn view(problem: &Problem) -> ProblemView<'_> {
+    ProblemView { setting: &problem.setting, problem: &problem.problem }
+}
+
+fn providers(edge: &Edge<'_>, database: Option<&Database>) -> BTreeMap<&'static str, ProviderHealth> {
+    let one = |name: &'static str| {
+        let mut health = ProviderHealth {
+            configured: edge.settings.webhook_secrets.contains_key(name),
+            ..ProviderHealth::default()
+        };
+        let counts = database.iter().flat_map(|database| &database.deliveries).filter(|count| count.provider == name);
+        for count in counts {
+            let last_at = Some(Timestamp::from_millis(count.last_at));
+            health.last_delivery_at = health.last_delivery_at.max(last_at);
+            let what = match count.detail.as_str() {
+                "" => count.outcome.clone(),
+                detail => format!("{}:{detail}", count.outcome),
+            };
+            health.deliveries.insert(what, count.count);
+        }
+        (name, health)
+    };
+    PROVIDERS.iter().map(|provider| one(provider.name())).collect()
+}

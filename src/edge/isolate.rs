@@ -1,0 +1,84 @@
+//! What one isolate remembers between requests: the settings, verified tokens, snapshots, imported keys. All of it is
+//! bounded, and all of it can be lost at any time.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use js_sys::JSON;
+use wasm_bindgen::JsValue;
+use worker::Env;
+
+use super::bindings::binding;
+use crate::answer::Source;
+use crate::memory::Memory;
+use crate::payer::Payer;
+use crate::session::{Session, TokenError};
+use crate::settings::Settings;
+use crate::snapshot::Snapshot;
+use crate::time::Timestamp;
+
+/// A token has about 1 kB, so this is 4 MB of an isolate's 128.
+const TOKENS: usize = 4_096;
+/// A snapshot has about 2 kB, so this is 8 MB of an isolate's 128.
+const SNAPSHOTS: usize = 4_096;
+/// How long a grant may come from memory.
+const GRANT_MS: i64 = 10_000;
+/// How long a denial may be repeated after the database confirmed it.
+const DENIAL_MS: i64 = 1_000;
+
+thread_local! {
+    static SETTINGS: RefCell<Option<Rc<Settings>>> = const { RefCell::new(None) };
+    static SESSIONS: RefCell<Memory<String, Session>> = RefCell::new(Memory::new(TOKENS));
+    static REMEMBERED: RefCell<Memory<String, Remembered>> = RefCell::new(Memory::new(SNAPSHOTS));
+}
+
+#[derive(Clone)]
+struct Remembered {
+    snapshot: Rc<Snapshot>,
+    /// Read from D1, so that it can confirm a denial.
+    from_d1: bool,
+    since: Timestamp,
+}
+
+/// The settings. A deployment's variables do not change under a running isolate.
+pub(super) fn settings(env: &Env) -> Rc<Settings> {
+    SETTINGS.with_borrow_mut(|settings| {
+        Rc::clone(settings.get_or_insert_with(|| Rc::new(Settings::read(|name| variable(env, name)))))
+    })
+}
+
+/// A variable as text; an object (such as `PLANS`) as JSON.
+fn variable(env: &Env, name: &str) -> Option<String> {
+    let value: JsValue = binding(env, name)?;
+    value.as_string().or_else(|| JSON::stringify(&value).ok().map(String::from))
+}
+
+/// The session of a token that was verified before, if it may still be used.
+pub(super) fn session(token: &str, now: Timestamp) -> Option<Result<Session, TokenError>> {
+    let session = SESSIONS.with_borrow(|sessions| sessions.recall(token).cloned())?;
+    Some(session.check_time(now).map(|()| session))
+}
+
+pub(super) fn remember_session(token: &str, session: &Session) {
+    SESSIONS.with_borrow_mut(|sessions| sessions.remember(token.to_owned(), session.clone()));
+}
+
+/// A snapshot that may grant at `now`, and whether it may also deny.
+pub(super) fn snapshot(payer: &Payer, ttl_ms: i64, now: Timestamp) -> Option<(Rc<Snapshot>, bool)> {
+    let remembered = REMEMBERED.with_borrow(|memory| memory.recall(payer.key().as_str()).cloned())?;
+    let may_grant = now.millis_since(remembered.since) <= GRANT_MS && remembered.snapshot.is_within(ttl_ms, now);
+    let may_deny = remembered.from_d1 && remembered.snapshot.is_within(DENIAL_MS, now);
+    may_grant.then_some((remembered.snapshot, may_deny))
+}
+
+/// Remembers a snapshot, unless a newer one of the same payer is known.
+pub(super) fn remember_snapshot(snapshot: &Rc<Snapshot>, source: Source, now: Timestamp) {
+    let key = snapshot.payer.key();
+    REMEMBERED.with_borrow_mut(|memory| {
+        let known = memory.recall(key.as_str()).map_or(0, |known| known.snapshot.version);
+        if snapshot.version >= known {
+            let remembered = Remembered { snapshot: Rc::clone(snapshot), from_d1: source == Source::D1, since: now };
+            memory.remember(key, remembered);
+        }
+    });
+}

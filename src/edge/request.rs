@@ -1,0 +1,89 @@
+//! The incoming request. What is read of it crosses from JavaScript once.
+
+use std::cell::OnceCell;
+
+use js_sys::Uint8Array;
+use wasm_bindgen::{JsCast, JsValue};
+use worker::web_sys;
+
+use super::bindings::{Chunk, Reader, message, random_uuid, settled};
+use super::response::Failure;
+
+/// The longest id of a request that is taken over from Cloudflare.
+const MAX_ID_BYTES: usize = 64;
+
+pub(super) struct Request {
+    inner: web_sys::Request,
+    method: String,
+    url: String,
+    id: OnceCell<String>,
+}
+
+impl Request {
+    pub(super) fn new(inner: web_sys::Request) -> Self {
+        Self { method: inner.method(), url: inner.url(), inner, id: OnceCell::new() }
+    }
+
+    pub(super) fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// The path, as sent (not decoded).
+    pub(super) fn path(&self) -> &str {
+        let after_scheme = self.url.split_once("://").map_or("", |(_, rest)| rest);
+        let path = after_scheme.find('/').and_then(|at| after_scheme.get(at..)).unwrap_or("/");
+        path.split(['?', '#']).next().unwrap_or("/")
+    }
+
+    /// The query string, as sent, without its `?`.
+    pub(super) fn query(&self) -> &str {
+        let before_fragment = self.url.split('#').next().unwrap_or_default();
+        before_fragment.split_once('?').map_or("", |(_, query)| query)
+    }
+
+    /// A header; `None` when it is not there or empty.
+    pub(super) fn header(&self, name: &str) -> Option<String> {
+        self.inner.headers().get(name).ok().flatten().filter(|value| !value.is_empty())
+    }
+
+    /// The id of this request: Cloudflare's own, so that its logs and ours can be laid side by side.
+    pub(super) fn id(&self) -> String {
+        let make = || {
+            let ray = self
+                .header("cf-ray")
+                .filter(|ray| ray.len() <= MAX_ID_BYTES && ray.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+            // Without a random source there is no id to give; the answer is worth more than its id.
+            ray.unwrap_or_else(|| random_uuid().unwrap_or_else(|_| "unidentified".into()))
+        };
+        self.id.get_or_init(make).clone()
+    }
+
+    /// The body, if it is no longer than `limit`. The announced length is believed only when it is too long.
+    pub(super) async fn body(&self, limit: usize) -> Result<Vec<u8>, Failure> {
+        let announced = self.header("content-length").and_then(|text| text.parse::<usize>().ok());
+        if announced.is_some_and(|length| length > limit) {
+            return Err(Failure::PayloadTooLarge { limit });
+        }
+        let unreadable = |thrown: JsValue| Failure::UnreadableBody(message(&thrown));
+        if announced.is_some() {
+            // The runtime holds a body to its announced length.
+            let buffer = settled(self.inner.array_buffer()).await.map_err(unreadable)?;
+            return Ok(Uint8Array::new(&buffer).to_vec());
+        }
+        let Some(stream) = self.inner.body() else { return Ok(Vec::new()) };
+        let reader: Reader = stream.get_reader().unchecked_into();
+        let mut body = Vec::new();
+        loop {
+            let chunk: Chunk = settled(reader.read()).await.map_err(unreadable)?.unchecked_into();
+            if chunk.done() {
+                return Ok(body);
+            }
+            body.extend(Uint8Array::new(&chunk.value()).to_vec());
+            if body.len() > limit {
+                // What is left is not wanted; whether the sender hears of it changes nothing.
+                let _cancelled = settled(reader.cancel()).await;
+                return Err(Failure::PayloadTooLarge { limit });
+            }
+        }
+    }
+}

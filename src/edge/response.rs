@@ -1,0 +1,214 @@
+//! What goes out. The only place that knows status codes.
+
+use js_sys::JSON;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use wasm_bindgen::{JsCast, JsValue};
+use worker::web_sys;
+
+use super::log::Line;
+use crate::delivery::VerifyError;
+use crate::question::QuestionError;
+use crate::session::TokenError;
+
+/// An answer, before it becomes a `Response`.
+pub(super) struct Reply {
+    status: u16,
+    headers: Map<String, Value>,
+    body: Option<String>,
+}
+
+impl Reply {
+    pub(super) fn json(status: u16, body: String) -> Self {
+        Self { status, headers: Map::new(), body: Some(body) }.with("content-type", "application/json")
+    }
+
+    pub(super) fn empty(status: u16) -> Self {
+        Self { status, headers: Map::new(), body: None }
+    }
+
+    /// An answer about a payer, which no shared cache may keep and no other caller may see.
+    pub(super) fn private(body: &impl Serialize) -> Result<Self, Failure> {
+        let body = serde_json::to_string(body).map_err(|error| Failure::Internal(error.to_string()))?;
+        Ok(Self::json(200, body)
+            .with("cache-control", "private, no-store")
+            .with("vary", "Authorization, Cookie, Origin"))
+    }
+
+    #[must_use]
+    pub(super) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.insert(name.to_owned(), value.into().into());
+        self
+    }
+
+    /// RFC 9457.
+    pub(super) fn problem(failure: &Failure, request_id: &str) -> Self {
+        #[derive(Serialize)]
+        struct Problem<'a> {
+            r#type: String,
+            title: &'a str,
+            status: u16,
+            code: &'a str,
+            detail: String,
+            request_id: &'a str,
+        }
+        let Answer { status, code, title } = failure.answer();
+        let problem = Problem {
+            r#type: format!("urn:plangate:problem:{code}"),
+            title,
+            status,
+            code,
+            detail: failure.detail(),
+            request_id,
+        };
+        let body = serde_json::to_string(&problem).unwrap_or_default();
+        let mut reply =
+            Self::json(status, body).with("content-type", "application/problem+json").with("cache-control", "no-store");
+        if let Failure::MethodNotAllowed(methods) = failure {
+            reply = reply.with("allow", methods.join(", "));
+        }
+        if status == 401 {
+            reply = reply.with("www-authenticate", "Bearer");
+        }
+        reply
+    }
+
+    pub(super) fn into_response(self, request_id: &str) -> Result<web_sys::Response, JsValue> {
+        #[derive(Serialize)]
+        struct Init {
+            status: u16,
+            headers: Map<String, Value>,
+        }
+        let headers = self.with("x-request-id", request_id).with("x-content-type-options", "nosniff");
+        let (body, init) = (headers.body, Init { status: headers.status, headers: headers.headers });
+        // One text that JavaScript parses crosses faster than a header at a time.
+        let init = serde_json::to_string(&init).map_err(|error| JsValue::from(error.to_string()))?;
+        let init = JSON::parse(&init)?.unchecked_into::<web_sys::ResponseInit>();
+        web_sys::Response::new_with_opt_str_and_init(body.as_deref(), &init)
+    }
+}
+
+/// Everything that can be answered instead of what was asked for.
+#[derive(Debug)]
+pub(super) enum Failure {
+    NotFound,
+    UnknownProvider,
+    MethodNotAllowed(&'static [&'static str]),
+    PayloadTooLarge {
+        limit: usize,
+    },
+    /// The caller went away or lied about the length.
+    UnreadableBody(String),
+    Unverified {
+        provider: &'static str,
+        error: VerifyError,
+    },
+    ProviderNotConfigured {
+        complaint: String,
+    },
+    Question(QuestionError),
+    Token(TokenError),
+    UnknownApiKey,
+    /// No way to verify callers of this kind is set.
+    AuthNotConfigured {
+        complaint: String,
+    },
+    /// The issuer's keys could not be fetched.
+    KeysUnavailable(String),
+    CatalogUnusable {
+        complaint: String,
+    },
+    /// A binding is missing, or D1 could not be read or written.
+    StoreUnavailable {
+        what: &'static str,
+        cause: String,
+    },
+    /// A defect of ours.
+    Internal(String),
+}
+
+struct Answer {
+    status: u16,
+    code: &'static str,
+    title: &'static str,
+}
+
+impl Failure {
+    /// The one table from failures to what callers see.
+    fn answer(&self) -> Answer {
+        let (status, code, title) = match self {
+            Self::NotFound => (404, "not_found", "There is nothing at this path"),
+            Self::UnknownProvider => (404, "unknown_provider", "There is no such provider"),
+            Self::MethodNotAllowed(_) => (405, "method_not_allowed", "This path does not take this method"),
+            Self::PayloadTooLarge { .. } => (413, "payload_too_large", "The body is too long"),
+            Self::UnreadableBody(_) => (400, "unreadable_body", "The body could not be received"),
+            Self::Unverified { error, .. } => (400, error.code(), "The delivery was not verified"),
+            Self::ProviderNotConfigured { .. } => (503, "provider_not_configured", "The provider's secret is not set"),
+            Self::Question(_) => (400, "invalid_request", "The question cannot be answered"),
+            Self::Token(error) => (401, error.code(), "The caller is not signed in"),
+            Self::UnknownApiKey => (401, "invalid_api_key", "The server key is not known"),
+            Self::AuthNotConfigured { .. } => (503, "auth_not_configured", "Callers cannot be verified yet"),
+            Self::KeysUnavailable(_) => (503, "jwks_unavailable", "The issuer's keys could not be fetched"),
+            Self::CatalogUnusable { .. } => (503, "catalog_unusable", "The catalog of plans cannot be read"),
+            Self::StoreUnavailable { .. } => (503, "store_unavailable", "The store did not answer"),
+            Self::Internal(_) => (500, "internal", "Something went wrong here"),
+        };
+        Answer { status, code, title }
+    }
+
+    /// What the caller is told of this one. Causes inside our platform stay in the log.
+    fn detail(&self) -> String {
+        match self {
+            Self::NotFound => "see /openapi.json for what there is".into(),
+            Self::UnknownProvider => format!("providers are: {}", provider_names()),
+            Self::MethodNotAllowed(methods) => format!("it takes {}", methods.join(", ")),
+            Self::PayloadTooLarge { limit } => format!("at most {limit} bytes are read"),
+            Self::UnreadableBody(_) => "it ended early or was not what its length announced".into(),
+            Self::Unverified { error, .. } => error.to_string(),
+            Self::ProviderNotConfigured { complaint }
+            | Self::AuthNotConfigured { complaint }
+            | Self::CatalogUnusable { complaint } => complaint.clone(),
+            Self::Question(error) => error.to_string(),
+            Self::Token(error) => error.to_string(),
+            Self::UnknownApiKey => "it is none of API_KEYS".into(),
+            Self::KeysUnavailable(_) => "try again in a moment".into(),
+            Self::StoreUnavailable { what, .. } => format!("{what}; try again in a moment"),
+            Self::Internal(_) => "the log has it under this request id".into(),
+        }
+    }
+
+    /// What the log is told, if anything.
+    pub(super) fn log(&self) -> Option<Line> {
+        let line = match self {
+            Self::Unverified { provider, error } => {
+                Line::warn(format!("failed to verify delivery: {error}")).with("provider", *provider)
+            }
+            Self::ProviderNotConfigured { complaint }
+            | Self::AuthNotConfigured { complaint }
+            | Self::CatalogUnusable { complaint } => Line::error(format!("settings are incomplete: {complaint}")),
+            Self::KeysUnavailable(cause) => Line::error(format!("failed to fetch the issuer's keys: {cause}")),
+            Self::StoreUnavailable { what, cause } => Line::error(format!("{what}: {cause}")),
+            Self::UnreadableBody(cause) => Line::warn(format!("failed to receive a body: {cause}")),
+            Self::Internal(cause) => Line::error(format!("internal failure: {cause}")),
+            _ => return None,
+        };
+        Some(line.with("code", self.answer().code))
+    }
+}
+
+impl From<QuestionError> for Failure {
+    fn from(error: QuestionError) -> Self {
+        Self::Question(error)
+    }
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Self {
+        Self::Token(error)
+    }
+}
+
+fn provider_names() -> String {
+    let names: Vec<&str> = crate::provider::PROVIDERS.iter().map(|provider| provider.name()).collect();
+    names.join(", ")
+}

@@ -1,0 +1,182 @@
+//! D1 and KV, bound to the core's statements and snapshots.
+
+use std::rc::Rc;
+
+use js_sys::Array;
+use wasm_bindgen::{JsCast, JsValue};
+use worker::Env;
+
+use super::bindings::{D1, D1Statement, Kv, binding, message, object, settled};
+use super::log::Line;
+use super::response::Failure;
+use crate::delivery::Verified;
+use crate::event::{ParseError, Parsed};
+use crate::payer::Payer;
+use crate::snapshot::Snapshot;
+use crate::store::{self, Outcome, Param, Statement};
+use crate::time::Timestamp;
+
+/// What a snapshot's key begins with. The number changes with the form of the snapshot, so that two versions of this
+/// code never read each other's.
+const KEY_PREFIX: &str = "s1:";
+
+/// Writes a delivery and reads back the payer's snapshot, in one D1 batch.
+pub(super) async fn deliver(
+    env: &Env,
+    provider: &str,
+    verified: &Verified<'_>,
+    parsed: &Result<Parsed, ParseError>,
+    now: Timestamp,
+) -> Result<(Outcome, Option<StoredSnapshot>), Failure> {
+    const WHAT: &str = "the delivery could not be stored";
+    let statements =
+        store::webhook(provider, verified, parsed, now).map_err(|error| Failure::Internal(error.to_string()))?;
+    let row = batch(env, &statements).await.map_err(|thrown| unavailable(WHAT, &thrown))?;
+    let strange = |cause: String| Failure::StoreUnavailable { what: WHAT, cause };
+    let outcome = column(&row, "outcome").ok_or_else(|| strange("the batch answered no outcome".into()))?;
+    let outcome = Outcome::parse(&outcome).map_err(|error| strange(error.to_string()))?;
+    let snapshot = column(&row, "snapshot").map(StoredSnapshot::parse).transpose()?;
+    Ok((outcome, snapshot))
+}
+
+/// Reads the snapshots of a user, an organization, or both from D1, in that order.
+pub(super) async fn read(env: &Env, payers: &[Payer], now: Timestamp) -> Result<Vec<StoredSnapshot>, Failure> {
+    const WHAT: &str = "the payer could not be read";
+    let [first, rest @ ..] = payers else { return Ok(Vec::new()) };
+    let statement = store::snapshots((first, rest.first()), now);
+    let rows = rows(env, &statement).await.map_err(|thrown| unavailable(WHAT, &thrown))?;
+    let mut found = Vec::with_capacity(payers.len());
+    for row in rows {
+        let text = row.unchecked_into::<Array>().get(1).as_string().unwrap_or_default();
+        found.push(StoredSnapshot::parse(text)?);
+    }
+    // The database may answer in any order.
+    let in_order = payers.iter().map(|payer| {
+        let at = found.iter().position(|stored| stored.snapshot.payer == *payer);
+        at.map(|at| found.swap_remove(at))
+    });
+    let in_order: Option<Vec<_>> = in_order.collect();
+    in_order.ok_or_else(|| Failure::StoreUnavailable { what: WHAT, cause: "a payer is missing in the answer".into() })
+}
+
+/// What the database says of itself, as JSON.
+pub(super) async fn health(env: &Env) -> Result<String, String> {
+    let rows = rows(env, &store::health()).await.map_err(|thrown| message(&thrown))?;
+    let row = rows.get(0);
+    let first = row.dyn_into::<Array>().ok().and_then(|row| row.get(0).as_string());
+    first.ok_or_else(|| "the database answered nothing".into())
+}
+
+/// A snapshot as text and as read: the text goes to KV as it is.
+pub(super) struct StoredSnapshot {
+    text: String,
+    pub(super) snapshot: Rc<Snapshot>,
+}
+
+impl StoredSnapshot {
+    fn parse(text: String) -> Result<Self, Failure> {
+        let snapshot = Snapshot::parse(&text).map_err(|error| Failure::Internal(error.to_string()))?;
+        Ok(Self { text, snapshot: Rc::new(snapshot) })
+    }
+}
+
+/// Starts reading a payer's KV copy, so that several can be read at once.
+pub(super) fn start_reading_copy(env: &Env, payer: &Payer) -> Result<js_sys::Promise, JsValue> {
+    kv(env)?.get(&key(payer), "text")
+}
+
+/// The KV copy, if there is one and it can be read. KV is never needed: without it D1 answers.
+pub(super) async fn copy(reading: Result<js_sys::Promise, JsValue>, payer: &Payer) -> Option<Snapshot> {
+    let value = match settled(reading).await {
+        Ok(value) => value.as_string()?,
+        Err(thrown) => {
+            Line::warn(format!("failed to read the KV copy: {}", message(&thrown)))
+                .with("payer.id", payer.key())
+                .write();
+            return None;
+        }
+    };
+    match Snapshot::parse(&value) {
+        // A key that holds somebody else's snapshot must not answer for this payer.
+        Ok(snapshot) if snapshot.payer == *payer => Some(snapshot),
+        Ok(_) => {
+            Line::error("the KV copy is another payer's").with("payer.id", payer.key()).write();
+            None
+        }
+        Err(error) => {
+            Line::warn(format!("failed to read the KV copy: {error}")).with("payer.id", payer.key()).write();
+            None
+        }
+    }
+}
+
+/// Rewrites the KV copy. A failure is logged and nothing more: KV takes one write a second for each key, a denial is
+/// confirmed in D1 anyway, and a grant is read again from D1 when the copy's time is up.
+pub(super) async fn write_copy(env: &Env, stored: &StoredSnapshot, ttl_secs: u32) {
+    let payer = &stored.snapshot.payer;
+    let put = || {
+        let options = object([("expirationTtl", JsValue::from(ttl_secs))])?;
+        kv(env)?.put(&key(payer), &stored.text, &options)
+    };
+    if let Err(thrown) = settled(put()).await {
+        Line::warn(format!("failed to write the KV copy: {}", message(&thrown))).with("payer.id", payer.key()).write();
+    }
+}
+
+/// Whether KV answers at all.
+pub(super) async fn copy_health(env: &Env) -> Result<(), String> {
+    let reading = kv(env).and_then(|kv| kv.get("health", "text"));
+    settled(reading).await.map(|_| ()).map_err(|thrown| message(&thrown))
+}
+
+fn key(payer: &Payer) -> String {
+    format!("{KEY_PREFIX}{payer}")
+}
+
+fn d1(env: &Env) -> Result<D1, JsValue> {
+    binding(env, "DB").map(JsCast::unchecked_into).ok_or_else(|| JsValue::from("the D1 binding DB is missing"))
+}
+
+fn kv(env: &Env) -> Result<Kv, JsValue> {
+    binding(env, "ENTITLEMENTS")
+        .map(JsCast::unchecked_into)
+        .ok_or_else(|| JsValue::from("the KV binding ENTITLEMENTS is missing"))
+}
+
+/// Runs the statements as one transaction; answers the only row of the last one.
+async fn batch(env: &Env, statements: &[Statement]) -> Result<JsValue, JsValue> {
+    let d1 = d1(env)?;
+    let bound = statements.iter().map(|statement| bind(&d1, statement)).collect::<Result<Array, _>>()?;
+    let results: Array = settled(d1.batch(&bound)).await?.dyn_into()?;
+    let last = results.get(results.length().saturating_sub(1));
+    let rows = js_sys::Reflect::get(&last, &"results".into())?.dyn_into::<Array>()?;
+    Ok(rows.get(0))
+}
+
+/// Runs one statement; answers its rows as arrays.
+async fn rows(env: &Env, statement: &Statement) -> Result<Array, JsValue> {
+    let bound = bind(&d1(env)?, statement)?;
+    settled(bound.raw()).await?.dyn_into()
+}
+
+fn bind(d1: &D1, statement: &Statement) -> Result<D1Statement, JsValue> {
+    let values: Array = statement.params.iter().map(value).collect();
+    d1.prepare(statement.sql)?.bind(&values)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "times in milliseconds are far below 2^53, and D1 takes numbers only")]
+fn value(param: &Param) -> JsValue {
+    match param {
+        Param::Null => JsValue::NULL,
+        Param::Integer(number) => JsValue::from_f64(*number as f64),
+        Param::Text(text) => JsValue::from_str(text),
+    }
+}
+
+fn column(row: &JsValue, name: &str) -> Option<String> {
+    js_sys::Reflect::get(row, &name.into()).ok()?.as_string()
+}
+
+fn unavailable(what: &'static str, thrown: &JsValue) -> Failure {
+    Failure::StoreUnavailable { what, cause: message(thrown) }
+}

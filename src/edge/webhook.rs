@@ -1,0 +1,70 @@
+//! `POST /webhooks/{provider}`.
+
+use serde::Serialize;
+
+use super::Edge;
+use super::log::Line;
+use super::response::{Failure, Reply};
+use super::{isolate, store};
+use crate::answer::Source;
+use crate::delivery::{Delivery, Headers};
+use crate::provider::Provider;
+use crate::store::Outcome;
+
+/// The longest body that is read. Real deliveries have a few kB; Svix itself sends at most 350 kB.
+const MAX_BODY_BYTES: usize = 512 * 1024;
+
+#[derive(Serialize)]
+struct Receipt<'a> {
+    outcome: &'static str,
+    event_id: &'a str,
+}
+
+/// Takes one delivery.
+///
+/// 1. The provider has a usable secret (503, so that the sender tries again once it has).
+/// 2. The body is at most [`MAX_BODY_BYTES`] long (413).
+/// 3. The signature fits (400).
+/// 4. The event is read; one that cannot be is kept whole.
+/// 5. One D1 batch (503, so that the sender tries again).
+/// 6. The KV copy and this isolate's memory follow; without them the answer is as right, only slower.
+pub(super) async fn handle(edge: &Edge<'_>, provider: &'static dyn Provider) -> Result<Reply, Failure> {
+    // 1.
+    let Some(secrets) = edge.settings.webhook_secrets.get(provider.name()) else {
+        return Err(Failure::ProviderNotConfigured { complaint: edge.settings.complaint().unwrap_or_default() });
+    };
+
+    // 2.
+    let headers = provider.signature_headers().iter().filter_map(|name| Some((*name, edge.request.header(name)?)));
+    let headers = Headers::new(headers);
+    let delivery = Delivery { headers, body: edge.request.body(MAX_BODY_BYTES).await? };
+
+    // 3.
+    let verified = provider
+        .verify(&delivery, secrets, edge.now)
+        .map_err(|error| Failure::Unverified { provider: provider.name(), error })?;
+
+    // 4.
+    let parsed = provider.parse(&verified, &edge.settings.ours);
+    if let Err(error) = &parsed {
+        Line::error("failed to read an event: it is kept as a dead letter")
+            .with("provider", provider.name())
+            .with("event.id", verified.event_id())
+            .with("event.type", error.event_type.as_deref().unwrap_or_default())
+            .write();
+    }
+
+    // 5.
+    let (outcome, stored) = store::deliver(edge.env, provider.name(), &verified, &parsed, edge.now).await?;
+
+    // 6.
+    if let Some(stored) = stored {
+        isolate::remember_snapshot(&stored.snapshot, Source::D1, edge.now);
+        if outcome != Outcome::Duplicate {
+            store::write_copy(edge.env, &stored, edge.settings.snapshot_ttl_secs).await;
+        }
+    }
+    let receipt = Receipt { outcome: outcome.as_str(), event_id: verified.event_id() };
+    let body = serde_json::to_string(&receipt).map_err(|error| Failure::Internal(error.to_string()))?;
+    Ok(Reply::json(200, body).with("cache-control", "no-store"))
+}
