@@ -1,8 +1,9 @@
--- All that is needed to decide for one payer, as the one JSON text that KV also holds. ?3 now.
+-- All that is needed to decide for one payer, as the one JSON text that KV also holds. ?3 now; D1 binds every number as
+-- REAL, which JSON would show.
 iif(who.payer IS NULL, NULL, json_object(
   'payer', who.payer,
   'version', coalesce(p.version, 0),
-  'as_of', ?3,
+  'as_of', CAST(?3 AS INTEGER),
   'deleted_at', p.deleted_at,
   'trial_used', coalesce((SELECT max(trial_used) FROM records WHERE payer = who.payer), 0),
   'failed_attempts', (

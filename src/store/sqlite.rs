@@ -95,10 +95,12 @@ fn run(connection: &Connection, statement: &Statement) -> Result<Vec<Vec<Value>>
 }
 
 impl rusqlite::ToSql for Param {
+    #[allow(clippy::cast_precision_loss, reason = "times in milliseconds are far below 2^53")]
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(match self {
             Self::Null => ToSqlOutput::Owned(Value::Null),
-            Self::Integer(number) => (*number).into(),
+            // As D1 does, which gets its numbers from JavaScript.
+            Self::Integer(number) => (*number as f64).into(),
             Self::Text(text) => text.as_str().into(),
         })
     }
