@@ -20,7 +20,8 @@ use crate::time::Timestamp;
 /// code never read each other's.
 const KEY_PREFIX: &str = "s1:";
 
-/// Writes a delivery and reads back the payer's snapshot, in one D1 batch.
+/// Writes a delivery and reads back the payer's snapshot, in one D1 batch. A snapshot that cannot be read is a defect of
+/// ours, but the delivery is stored, and the sender is told so.
 pub(super) async fn deliver(
     env: &Env,
     provider: &str,
@@ -35,7 +36,15 @@ pub(super) async fn deliver(
     let strange = |cause: String| Failure::StoreUnavailable { what: WHAT, cause };
     let outcome = column(&row, "outcome").ok_or_else(|| strange("the batch answered no outcome".into()))?;
     let outcome = Outcome::parse(&outcome).map_err(|error| strange(error.to_string()))?;
-    let snapshot = column(&row, "snapshot").map(StoredSnapshot::parse).transpose()?;
+    let snapshot = column(&row, "snapshot").and_then(|text| match StoredSnapshot::parse(text) {
+        Ok(snapshot) => Some(snapshot),
+        Err(failure) => {
+            if let Some(line) = failure.log() {
+                line.with("provider", provider).with("event.id", verified.event_id()).write();
+            }
+            None
+        }
+    });
     Ok((outcome, snapshot))
 }
 

@@ -9,9 +9,9 @@ iif(who.payer IS NULL, NULL, json_object(
   'failed_attempts', (
     SELECT count(*) FROM payments WHERE payer = who.payer AND status = 'failed' AND created_at > coalesce(
       (SELECT max(created_at) FROM payments WHERE payer = who.payer AND status = 'paid'), 0)),
-  'last_failure', (
+  'last_failure', json((
     SELECT json_object('at', occurred_at, 'code', failure_code) FROM payments
-    WHERE payer = who.payer AND status = 'failed' ORDER BY created_at DESC, id DESC LIMIT 1),
+    WHERE payer = who.payer AND status = 'failed' ORDER BY created_at DESC, id DESC LIMIT 1)),
   'records', json((
     SELECT json_group_array(json_object(
       'provider', provider, 'id', id, 'plan', plan, 'plan_id', plan_id, 'free', plan_free, 'status', status,

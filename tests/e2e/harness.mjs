@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { Miniflare, convertV4MiniflareOptions } from "miniflare";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const WRAPPED = fileURLToPath(new URL("wrapped.js", import.meta.url));
 const WRANGLER_TOML = readFileSync(join(ROOT, "wrangler.toml"), "utf8");
 const setting = (name) => WRANGLER_TOML.match(new RegExp(`^${name} = "(.*)"`, "m"))[1];
 
@@ -59,20 +60,21 @@ function migratedState() {
 export class Plangate {
   /**
    * `bindings` are merged into the usual ones (undefined takes one away); `without` names bindings to leave out ("DB",
-   * "ENTITLEMENTS"); `outbound` answers the worker's own requests; `build` is the folder of the build.
+   * "ENTITLEMENTS"); `outbound` answers the worker's own requests; `build` is the folder of the build; `wrapped` puts
+   * wrapped.js in front.
    */
-  static async start({ bindings = {}, without = [], outbound, build = "build", migrations = true } = {}) {
+  static async start({ bindings = {}, without = [], outbound, build = "build", migrations = true, wrapped = false } = {}) {
     const self = new Plangate();
     self.state = mkdtempSync(join(tmpdir(), "plangate-e2e-"));
     if (migrations) cpSync(migratedState(), self.state, { recursive: true });
     self.logs = [];
-    self.options = { bindings: { ...BINDINGS, ...bindings }, without, outbound, build };
+    self.options = { bindings: { ...BINDINGS, ...bindings }, without, outbound, build, wrapped };
     await self.#run();
     return self;
   }
 
   async #run() {
-    const { bindings, without, outbound, build } = this.options;
+    const { bindings, without, outbound, build, wrapped } = this.options;
     const folder = join(ROOT, build);
     assert.ok(existsSync(join(folder, "index.js")), `${build}/ is missing: run npm run build`);
     const options = {
@@ -80,6 +82,8 @@ export class Plangate {
       port: 0,
       modulesRoot: folder,
       modules: [
+        // The first module is the worker. Its path places it beside the build, which it imports.
+        ...(wrapped ? [{ type: "ESModule", path: join(folder, "wrapped.js"), contents: readFileSync(WRAPPED, "utf8") }] : []),
         { type: "ESModule", path: join(folder, "index.js") },
         { type: "CompiledWasm", path: join(folder, "index_bg.wasm") },
       ],

@@ -1,0 +1,82 @@
+// What a webhook and a check cost in operations on D1 and KV. Numbers of the README's cost table.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { API_KEY, Plangate, event, item, itemEvent, newOrg, newUser, sign, subscriptionEvent, token } from "./harness.mjs";
+
+let plangate;
+before(async () => (plangate = await Plangate.start({ wrapped: true })));
+after(() => plangate.stop());
+
+const operations = (answer) => JSON.parse(answer.headers.get("x-test-operations"));
+const hook = async (delivery, outcome) => {
+  const answer = await plangate.request("POST", "/webhooks/clerk", delivery);
+  assert.equal(answer.body.outcome, outcome, answer.text);
+  return operations(answer);
+};
+
+test("a webhook is one D1 batch of at most five statements and one KV put", async () => {
+  const user = newUser();
+  const items = [item(user, { plan: "free_user", status: "ended" }), item(user)];
+  assert.deepEqual(await hook(sign(subscriptionEvent(user, items)), "stored"), { d1_batch: 1, d1_statement: 4, kv_put: 1 });
+  assert.deepEqual(await hook(sign(itemEvent(user)), "stored"), { d1_batch: 1, d1_statement: 4, kv_put: 1 });
+  const payment = event("paymentAttempt.updated", { id: `cpa_${user}`, status: "paid", payer: { user_id: user } });
+  assert.deepEqual(await hook(sign(payment), "stored"), { d1_batch: 1, d1_statement: 4, kv_put: 1 });
+});
+
+test("a duplicate writes no KV copy, an ignored event neither that nor a record, a forged one touches nothing", async () => {
+  const user = newUser();
+  const delivery = sign(itemEvent(user));
+  await hook(delivery, "stored");
+  assert.deepEqual(await hook(delivery, "duplicate"), { d1_batch: 1, d1_statement: 4 });
+  assert.deepEqual(await hook(sign(event("session.created", { id: "sess_1" })), "ignored"), { d1_batch: 1, d1_statement: 2 });
+  const forged = await plangate.request("POST", "/webhooks/clerk", { ...delivery, body: `${delivery.body} ` });
+  assert.equal(forged.status, 400);
+  assert.deepEqual(operations(forged), {});
+});
+
+test("a warm check costs nothing, a cold one a KV read, and only a denial or a lost copy costs a D1 query", async () => {
+  const [user, org] = [newUser(), newOrg()];
+  await hook(sign(itemEvent(user)), "stored");
+  await hook(sign(itemEvent(org, { plan: "team" })), "stored");
+  const ask = async (query, session = { org }) => operations(await plangate.check(user, query, session));
+
+  assert.deepEqual(await ask("plan=pro"), {}, "the webhook came by in this isolate");
+  await plangate.restart();
+  assert.deepEqual(await ask("plan=pro", {}), { kv_get: 1 }, "cold");
+  assert.deepEqual(await ask("plan=pro", {}), {}, "warm");
+  await plangate.restart();
+  assert.deepEqual(await ask("plan=pro"), { kv_get: 2 }, "cold, with an organization");
+  assert.deepEqual(await ask("plan=enterprise"), { d1_query: 1, d1_statement: 1 }, "one query confirms a denial of both payers");
+
+  await plangate.restart();
+  await (await plangate.kv()).delete(`s1:user:${user}`);
+  assert.deepEqual(await ask("plan=pro", {}), { kv_get: 1, d1_query: 1, d1_statement: 1, kv_put: 1 }, "the lost copy is written again");
+  await plangate.restart();
+  assert.deepEqual(await ask("plan=pro", {}), { kv_get: 1 }, "and read");
+});
+
+test("a stranger costs a KV read and a D1 query, and leaves nothing behind", async () => {
+  const stranger = newUser();
+  assert.deepEqual(operations(await plangate.check(stranger)), { kv_get: 1, d1_query: 1, d1_statement: 1 });
+  assert.equal(await (await plangate.kv()).get(`s1:user:${stranger}`), null);
+});
+
+test("a hundred checks at once cost as much as one", async () => {
+  const user = newUser();
+  await hook(sign(itemEvent(user)), "stored");
+  const answer = await plangate.request("POST", "/v1/check", {
+    headers: { authorization: `Bearer ${token(user)}` },
+    body: JSON.stringify({ checks: Array.from({ length: 100 }, (_, n) => ({ plan: n % 2 ? "pro" : `other_${n}` })) }),
+  });
+  assert.equal(answer.body.results.length, 100);
+  assert.equal(answer.body.results.filter(({ allowed }) => allowed).length, 50);
+  assert.ok((operations(answer).d1_statement ?? 0) <= 1, "a denial is among them, so D1 may be asked once");
+});
+
+test("entitlements are read from D1 once a second at most", async () => {
+  const user = newUser();
+  await hook(sign(itemEvent(user)), "stored");
+  const ask = () => plangate.request("GET", `/v1/entitlements?user_id=${user}`, { headers: { authorization: `Bearer ${API_KEY}` } });
+  await plangate.restart();
+  assert.deepEqual(operations(await ask()), { d1_query: 1, d1_statement: 1 });
+});
