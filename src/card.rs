@@ -41,7 +41,7 @@ fn runs(bytes: &[u8]) -> Vec<Vec<Range<usize>>> {
                 .is_some_and(|end| from.saturating_sub(end) == 1 && matches!(bytes.get(end), Some(b' ' | b'-')));
             match runs.last_mut() {
                 Some(run) if joined => run.push(from..at),
-                _ => runs.push(vec![from..at]),
+                _ => runs.push(std::iter::once(from..at).collect()),
             }
             previous_end = Some(at);
         }

@@ -5,6 +5,36 @@
 //! [`answer`] writes it down. Everything here is plain Rust that takes the time as an argument and logs nothing. Only
 //! `edge` knows of Cloudflare Workers, and it exists only in WebAssembly.
 
+#![deny(missing_docs)]
+// A panic resets the WebAssembly instance and fails every other request in flight there.
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::exit,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::unreachable,
+    clippy::unwrap_used
+)]
+// Time is an argument, and nothing but `edge` writes a log.
+#![deny(clippy::disallowed_methods, clippy::print_stderr, clippy::print_stdout, clippy::dbg_macro)]
+#![warn(clippy::pedantic)]
+#![allow(clippy::struct_field_names, reason = "fields have the names that providers gave them")]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used,
+        reason = "a test fails by panicking"
+    )
+)]
+
 pub mod answer;
 pub mod card;
 pub mod catalog;

@@ -75,14 +75,12 @@ pub(super) async fn entitlements(edge: &Edge<'_>) -> Result<Reply, Failure> {
     let payers = caller.payers(&asked)?;
 
     // 3.
-    let mut cached = Cached::from_memory(edge, &payers);
-    let facts = match cached.facts().filter(|_| cached.may_deny) {
-        Some(facts) => facts,
-        None => {
-            cached.copies_were_read = false;
-            let stored = store::read(edge.env, &payers, edge.now).await?;
-            from_d1(edge, stored, &cached)
-        }
+    let cached = Cached::from_memory(edge, &payers);
+    let facts = if let Some(facts) = cached.facts().filter(|_| cached.may_deny) {
+        facts
+    } else {
+        let stored = store::read(edge.env, &payers, edge.now).await?;
+        from_d1(edge, stored, &cached)
     };
     let entitlements = answer::entitlements(&facts, &edge.settings.catalog, &edge.settings.policy, edge.now);
     let etag = entitlements.etag().map_err(|error| Failure::Internal(error.to_string()))?;

@@ -18,7 +18,7 @@ pub(super) fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
 
 struct Moment;
 
-impl<'de> Visitor<'de> for Moment {
+impl Visitor<'_> for Moment {
     type Value = Option<Timestamp>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -32,7 +32,8 @@ struct Shape {
 /// Whether `data` is of the flat form: it says whose it is itself, and has none of Clerk's parts.
 pub(super) fn is_flat(data: &str) -> bool {
     serde_json::from_str::<Shape>(data).is_ok_and(|shape| {
-        let names_payer = [&shape.user_id, &shape.org_id, &shape.organization_id].into_iter().any(|id| id.is_string());
+        let names_payer =
+            [&shape.user_id, &shape.org_id, &shape.organization_id].into_iter().any(serde_json::Value::is_string);
         names_payer
             && shape.items.is_none()
             && shape.subscription_items.is_none()
