@@ -71,6 +71,14 @@ pub struct Event {
     pub payments: Vec<Payment>,
 }
 
+impl Event {
+    /// Whether it says anything of what the payer holds. Clerk tells of every change to a user, each sign-in among them.
+    #[must_use]
+    pub fn touches_holdings(&self) -> bool {
+        !self.records.is_empty() || !self.payments.is_empty() || self.deleted_at.is_some()
+    }
+}
+
 /// The version of an object: its own clock first, then a stated tie rule.
 ///
 /// Versions compare as text, here and in SQL, by: the object's own time (`updated_at` where the provider sends it);

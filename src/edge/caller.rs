@@ -72,7 +72,7 @@ fn server(edge: &Edge<'_>, presented: &str) -> Result<Caller, Failure> {
     }
     // Every key is compared, so that the time taken does not tell which one was close.
     let fits = edge.settings.api_keys.iter().fold(false, |fits, key| key.fits(presented) | fits);
-    if fits { Ok(Caller::Server) } else { Err(Failure::UnknownApiKey) }
+    if fits { Ok(Caller::Server) } else { Err(Failure::UnknownApiKey { any_set: !edge.settings.api_keys.is_empty() }) }
 }
 
 async fn session(edge: &Edge<'_>, text: &str) -> Result<Session, Failure> {

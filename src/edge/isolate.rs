@@ -71,12 +71,14 @@ pub(super) fn snapshot(payer: &Payer, ttl_ms: i64, now: Timestamp) -> Option<(Rc
     may_grant.then_some((remembered.snapshot, may_deny))
 }
 
-/// Remembers a snapshot, unless a newer one of the same payer is known.
+/// Remembers a snapshot, unless a newer one of the same payer is known and may still speak. (A database that was
+/// restored to an earlier time has lower versions than we remember.)
 pub(super) fn remember_snapshot(snapshot: &Rc<Snapshot>, source: Source, now: Timestamp) {
     let key = snapshot.payer.key();
     REMEMBERED.with_borrow_mut(|memory| {
-        let known = memory.recall(key.as_str()).map_or(0, |known| known.snapshot.version);
-        if snapshot.version >= known {
+        let is_newer =
+            |known: &Remembered| known.snapshot.version > snapshot.version && now.millis_since(known.since) <= GRANT_MS;
+        if !memory.recall(key.as_str()).is_some_and(is_newer) {
             let remembered = Remembered { snapshot: Rc::clone(snapshot), from_d1: source == Source::D1, since: now };
             memory.remember(key, remembered);
         }

@@ -108,7 +108,10 @@ pub(super) enum Failure {
     },
     Question(QuestionError),
     Token(TokenError),
-    UnknownApiKey,
+    /// Neither a session token nor a server key that we know.
+    UnknownApiKey {
+        any_set: bool,
+    },
     /// No way to verify callers of this kind is set.
     AuthNotConfigured {
         complaint: String,
@@ -146,7 +149,7 @@ impl Failure {
             Self::ProviderNotConfigured { .. } => (503, "provider_not_configured", "The provider's secret is not set"),
             Self::Question(_) => (400, "invalid_request", "The question cannot be answered"),
             Self::Token(error) => (401, error.code(), "The caller is not signed in"),
-            Self::UnknownApiKey => (401, "invalid_api_key", "The server key is not known"),
+            Self::UnknownApiKey { .. } => (401, "invalid_api_key", "The server key is not known"),
             Self::AuthNotConfigured { .. } => (503, "auth_not_configured", "Callers cannot be verified yet"),
             Self::KeysUnavailable(_) => (503, "jwks_unavailable", "The issuer's keys could not be fetched"),
             Self::CatalogUnusable { .. } => (503, "catalog_unusable", "The catalog of plans cannot be read"),
@@ -170,7 +173,8 @@ impl Failure {
             | Self::CatalogUnusable { complaint } => complaint.clone(),
             Self::Question(error) => error.to_string(),
             Self::Token(error) => error.to_string(),
-            Self::UnknownApiKey => "it is none of API_KEYS".into(),
+            Self::UnknownApiKey { any_set: true } => "it is none of API_KEYS".into(),
+            Self::UnknownApiKey { any_set: false } => "it is no session token, and API_KEYS is not set".into(),
             Self::KeysUnavailable(_) => "try again in a moment".into(),
             Self::StoreUnavailable { what, .. } => format!("{what}; try again in a moment"),
             Self::Internal(_) => "the log has it under this request id".into(),

@@ -8,6 +8,7 @@ use super::response::{Failure, Reply};
 use super::{isolate, store};
 use crate::answer::Source;
 use crate::delivery::{Delivery, Headers};
+use crate::event::Parsed;
 use crate::provider::Provider;
 use crate::store::Outcome;
 
@@ -60,7 +61,8 @@ pub(super) async fn handle(edge: &Edge<'_>, provider: &'static dyn Provider) -> 
     // 6.
     if let Some(stored) = stored {
         isolate::remember_snapshot(&stored.snapshot, Source::D1, edge.now);
-        if outcome != Outcome::Duplicate {
+        let touches_holdings = matches!(&parsed, Ok(Parsed::Event(event)) if event.touches_holdings());
+        if outcome != Outcome::Duplicate && touches_holdings {
             store::write_copy(edge.env, &stored, edge.settings.snapshot_ttl_secs).await;
         }
     }

@@ -23,12 +23,13 @@ test("a webhook is one D1 batch of at most five statements and one KV put", asyn
   assert.deepEqual(await hook(sign(payment), "stored"), { d1_batch: 1, d1_statement: 4, kv_put: 1 });
 });
 
-test("a duplicate writes no KV copy, an ignored event neither that nor a record, a forged one touches nothing", async () => {
+test("neither a duplicate nor news of a person writes a KV copy, an ignored event no record either, a forged one touches nothing", async () => {
   const user = newUser();
   const delivery = sign(itemEvent(user));
   await hook(delivery, "stored");
   assert.deepEqual(await hook(delivery, "duplicate"), { d1_batch: 1, d1_statement: 4 });
   assert.deepEqual(await hook(sign(event("session.created", { id: "sess_1" })), "ignored"), { d1_batch: 1, d1_statement: 2 });
+  assert.deepEqual(await hook(sign(event("user.updated", { object: "user", id: user })), "stored"), { d1_batch: 1, d1_statement: 3 });
   const forged = await plangate.request("POST", "/webhooks/clerk", { ...delivery, body: `${delivery.body} ` });
   assert.equal(forged.status, 400);
   assert.deepEqual(operations(forged), {});
