@@ -1,0 +1,99 @@
+//! `openapi.json` and the README say what the code does.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+
+use plangate::decide::Reason;
+use plangate::delivery::VerifyError;
+use plangate::provider::PROVIDERS;
+use plangate::store::Outcome;
+use serde_json::Value;
+
+const README: &str = include_str!("../README.md");
+
+fn openapi() -> Value {
+    serde_json::from_str(include_str!("../openapi.json")).unwrap()
+}
+
+fn texts(list: &Value) -> BTreeSet<String> {
+    list.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+fn reasons() -> BTreeSet<String> {
+    Reason::ALL.iter().map(|reason| serde_json::to_value(reason).unwrap().as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_closed_list_of_reasons_is_the_same_everywhere() {
+    let expected = [
+        "active",
+        "canceled_until_period_end",
+        "expired",
+        "feature_not_in_plan",
+        "granted_manually",
+        "incomplete",
+        "no_subscription",
+        "not_started",
+        "past_due",
+        "past_due_grace",
+        "paused",
+        "payer_deleted",
+        "plan_mismatch",
+        "quota_exceeded",
+        "trialing",
+        "unknown_feature",
+        "unknown_plan",
+        "unknown_status",
+        "unpaid",
+    ];
+    assert_eq!(reasons(), expected.map(str::to_owned).into());
+    assert_eq!(texts(&openapi()["components"]["schemas"]["Reason"]["enum"]), reasons());
+    for reason in reasons() {
+        assert!(README.contains(&format!("`{reason}`")), "{reason} is not in the README");
+    }
+}
+
+#[test]
+fn outcomes_and_providers_are_the_same_everywhere() {
+    let outcomes = [Outcome::Stored, Outcome::Duplicate, Outcome::Stale, Outcome::Ignored, Outcome::DeadLetter];
+    let outcomes: BTreeSet<_> = outcomes.iter().map(|outcome| outcome.as_str().to_owned()).collect();
+    let document = openapi();
+    assert_eq!(texts(&document["components"]["schemas"]["Receipt"]["properties"]["outcome"]["enum"]), outcomes);
+    let providers: BTreeSet<_> = PROVIDERS.iter().map(|provider| provider.name().to_owned()).collect();
+    let parameter = &document["paths"]["/webhooks/{provider}"]["post"]["parameters"][0];
+    assert_eq!(texts(&parameter["schema"]["enum"]), providers);
+}
+
+#[test]
+fn every_refusal_of_a_delivery_is_documented() {
+    let errors = [
+        VerifyError::MissingHeaders(vec!["svix-id"]),
+        VerifyError::MalformedTimestamp,
+        VerifyError::TimestampTooOld { age_secs: 301 },
+        VerifyError::TimestampTooNew { ahead_secs: 301 },
+        VerifyError::NoMatchingSignature,
+    ];
+    let document = openapi();
+    let refusal = document["paths"]["/webhooks/{provider}"]["post"]["responses"]["400"]["description"].as_str().unwrap();
+    for error in errors {
+        assert!(refusal.contains(&format!("`{}`", error.code())), "{}", error.code());
+    }
+}
+
+#[test]
+fn every_setting_is_in_the_readme() {
+    let settings = include_str!("../src/settings.rs");
+    let names = settings.split('"').filter(|text| {
+        text.len() > 4 && text.contains('_') && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+    });
+    let names: BTreeSet<_> = names.collect();
+    assert!(names.len() >= 12, "{names:?}");
+    for name in names {
+        assert!(README.contains(&format!("`{name}`")), "{name} is not in the README");
+    }
+    for provider in PROVIDERS {
+        for name in provider.secret_names() {
+            assert!(README.contains(&format!("`{name}`")), "{name} is not in the README");
+        }
+    }
+}
