@@ -1,1 +1,66 @@
-fn main() {}
+//! `plangate`: what the worker does, on the command line and without a server.
+//!
+//! In scope: signing and sending events, minting session tokens for development, checking a signature, playing a
+//! recorded history. All of it through the library that the worker runs. Out of scope: anything that decides; nothing
+//! here knows what a status grants.
+//!
+//! Only this program reads the clock and prints. What a command answers goes to stdout; an error is one sentence on
+//! stderr. Exit codes: 0 yes, 1 no, 2 the command cannot be carried out as it was given.
+
+// `json!` goes one level deeper for every field, and a Clerk user has many.
+#![recursion_limit = "256"]
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
+mod clock;
+mod failure;
+mod look_up;
+mod moment;
+mod print;
+mod secrets;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::failure::{Answer, Failure};
+
+/// Signed payment webhooks in, plan status stored, entitlement answers out: the tool beside the worker.
+///
+/// Secrets are read from the environment or from `.dev.vars` in the working directory, and never printed.
+#[derive(Parser)]
+#[command(name = "plangate", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Answer as JSON on stdout.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Verify(verify::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let answer = match &cli.command {
+        Command::Verify(args) => verify::run(args, cli.json),
+    };
+    match answer {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) | Err(Failure::NobodyReads) => ExitCode::from(1),
+        Err(Failure::No(sentence)) => {
+            print::complain(&sentence);
+            ExitCode::from(1)
+        }
+        Err(Failure::Usage(sentence)) => {
+            print::complain(&sentence);
+            ExitCode::from(2)
+        }
+    }
+}
