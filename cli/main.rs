@@ -20,6 +20,7 @@ mod look_up;
 mod moment;
 mod print;
 mod secrets;
+mod simulate;
 mod verify;
 
 use std::process::ExitCode;
@@ -44,12 +45,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Verify(verify::Args),
+    Simulate(simulate::Args),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let answer = match &cli.command {
         Command::Verify(args) => verify::run(args, cli.json),
+        Command::Simulate(args) => simulate::run(args),
     };
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
