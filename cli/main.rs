@@ -16,11 +16,13 @@
 
 mod clock;
 mod failure;
+mod ids;
 mod look_up;
 mod moment;
 mod print;
 mod secrets;
 mod simulate;
+mod token;
 mod verify;
 
 use std::process::ExitCode;
@@ -44,6 +46,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Token(token::Args),
     Verify(verify::Args),
     Simulate(simulate::Args),
 }
@@ -51,6 +54,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let answer = match &cli.command {
+        Command::Token(args) => token::run(args, cli.json),
         Command::Verify(args) => verify::run(args, cli.json),
         Command::Simulate(args) => simulate::run(args),
     };
