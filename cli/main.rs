@@ -15,14 +15,17 @@
 )]
 
 mod clock;
+mod compose;
 mod failure;
 mod ids;
 mod look_up;
 mod moment;
 mod print;
 mod secrets;
+mod send;
 mod simulate;
 mod token;
+mod trigger;
 mod verify;
 
 use std::process::ExitCode;
@@ -46,6 +49,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Trigger(trigger::Args),
     Token(token::Args),
     Verify(verify::Args),
     Simulate(simulate::Args),
@@ -54,6 +58,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let answer = match &cli.command {
+        Command::Trigger(args) => trigger::run(args, cli.json),
         Command::Token(args) => token::run(args, cli.json),
         Command::Verify(args) => verify::run(args, cli.json),
         Command::Simulate(args) => simulate::run(args),

@@ -1,0 +1,162 @@
+//! One HTTP exchange: posting a signed body, and writing down what was said on both sides.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use ureq::http::{Response, StatusCode};
+use ureq::{Agent, Body, Proxy};
+
+/// Svix gives a receiver 15 s, and so do we: <https://docs.svix.com/retries>.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// Of an answer no more than this is read, in bytes: the worker's are below 1 kB.
+const MAX_ANSWER_BYTES: u64 = 1 << 20;
+
+/// What is sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// The address.
+    pub url: String,
+    /// The headers, in order.
+    pub headers: Vec<(String, String)>,
+    /// The body, which is JSON.
+    pub body: String,
+}
+
+/// What came back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers, in order.
+    pub headers: Vec<(String, String)>,
+    /// The body, as text.
+    pub body: String,
+}
+
+/// Posts a request. A status that is not 200 is an answer like any other, and so is a redirect: no provider follows one.
+///
+/// # Errors
+/// One sentence on why there is no answer.
+pub fn post(request: &Request) -> Result<Answer, String> {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_global(Some(TIMEOUT))
+        // A proxy cannot reach this machine's own ports.
+        .proxy(Proxy::try_from_env().filter(|_| !is_local(&request.url)))
+        .build();
+    let mut post = Agent::new_with_config(config).post(&request.url);
+    for (name, value) in &request.headers {
+        post = post.header(name, value);
+    }
+    post.send(&request.body).and_then(read).map_err(|error| why_no_answer(&error))
+}
+
+fn is_local(url: &str) -> bool {
+    let host = url.split_once("://").map_or("", |(_, rest)| rest);
+    ["localhost", "127.", "[::1]"].iter().any(|local| host.starts_with(local))
+}
+
+fn read(mut response: Response<Body>) -> Result<Answer, ureq::Error> {
+    let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).lossy_utf8(true).read_to_string()?;
+    let headers = response.headers().iter();
+    let headers =
+        headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+    Ok(Answer { status: response.status().as_u16(), headers: headers.collect(), body })
+}
+
+fn why_no_answer(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        ureq::Error::Io(_) => "the connection was lost".into(),
+        ureq::Error::Timeout(_) => format!("no answer within {} s", TIMEOUT.as_secs()),
+        ureq::Error::HostNotFound => "there is no such host".into(),
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => "that is no address".into(),
+        other => other.to_string(),
+    }
+}
+
+/// An exchange as `--json` shows it.
+#[derive(Serialize)]
+pub struct ExchangeView<'a> {
+    request: RequestView<'a>,
+    /// Null when nothing was sent, or nothing answered.
+    response: Option<AnswerView<'a>>,
+    /// Why there is no answer, where one was expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct RequestView<'a> {
+    method: &'static str,
+    url: &'a str,
+    headers: Headers<'a>,
+    body: Content<'a>,
+}
+
+#[derive(Serialize)]
+struct AnswerView<'a> {
+    status: u16,
+    headers: Headers<'a>,
+    body: Content<'a>,
+}
+
+/// JSON as it stood, byte for byte, so that a signature over it can be checked again; else text.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    Json(&'a RawValue),
+    Text(&'a str),
+}
+
+impl<'a> Content<'a> {
+    fn of(body: &'a str) -> Self {
+        let is_one_line = !body.contains(['\n', '\r']);
+        let json = if is_one_line { serde_json::from_str(body).ok() } else { None };
+        json.map_or(Self::Text(body), Self::Json)
+    }
+}
+
+struct Headers<'a>(&'a [(String, String)]);
+
+impl Serialize for Headers<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, shown(name, value))))
+    }
+}
+
+impl<'a> ExchangeView<'a> {
+    /// What was sent, and the answer or the reason why there is none; neither when nothing was sent.
+    pub fn new(request: &'a Request, answer: Option<&'a Result<Answer, String>>) -> Self {
+        let answered = answer.and_then(|answer| answer.as_ref().ok());
+        Self {
+            request: RequestView::of(request),
+            response: answered.map(|answer| AnswerView {
+                status: answer.status,
+                headers: Headers(&answer.headers),
+                body: Content::of(&answer.body),
+            }),
+            error: answer.and_then(|answer| answer.as_ref().err()).map(String::as_str),
+        }
+    }
+}
+
+impl<'a> RequestView<'a> {
+    fn of(request: &'a Request) -> Self {
+        Self { method: "POST", url: &request.url, headers: Headers(&request.headers), body: Content::of(&request.body) }
+    }
+}
+
+/// A header's value as it may be printed. Some providers sign with nothing but the secret itself, in `Authorization`.
+pub fn shown<'a>(name: &str, value: &'a str) -> &'a str {
+    if name.eq_ignore_ascii_case("authorization") { "[redacted]" } else { value }
+}
+
+/// `200 OK`.
+pub fn status_line(status: u16) -> String {
+    let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    format!("{status} {}", reason.unwrap_or_default()).trim_end().to_owned()
+}

@@ -1,0 +1,173 @@
+//! `plangate trigger`: signs a realistic event as its provider would, and sends it.
+
+use plangate::event::Seats;
+use plangate::time::Timestamp;
+
+use crate::compose::{self, Wish};
+use crate::failure::{Answer, Failure, usage};
+use crate::look_up::LocalSettings;
+use crate::send::{self, ExchangeView, Request};
+use crate::{clock, ids, moment, print, secrets};
+
+/// Sign a realistic event as the provider would, and post it to the worker.
+///
+/// Prints the exchange and succeeds only on HTTP 200, as the provider does. An unknown event lists those there are.
+#[derive(clap::Args)]
+#[command(after_help = "Example:
+  plangate trigger clerk subscriptionItem.active --user user_1 --plan pro")]
+pub struct Args {
+    /// Who sends it, such as `clerk`.
+    provider: String,
+    /// The type of event, such as `subscriptionItem.active`.
+    event: String,
+    /// The user it is about.
+    #[arg(long, value_name = "ID")]
+    user: Option<String>,
+    /// The organization it is about.
+    #[arg(long, value_name = "ID")]
+    org: Option<String>,
+    /// The plan it is about [default: pro].
+    #[arg(long, value_name = "SLUG")]
+    plan: Option<String>,
+    /// The status it tells of [default: what fits the event].
+    #[arg(long)]
+    status: Option<String>,
+    /// Where the worker is.
+    #[arg(long, default_value = "http://localhost:8787")]
+    url: String,
+    /// The endpoint's signing secret [default: the provider's setting in the environment or in `.dev.vars`].
+    #[arg(long, hide_default_value = true)]
+    secret: Option<String>,
+    /// The id of the delivery; give the same one to send it again [default: a new one].
+    #[arg(long, value_name = "ID")]
+    event_id: Option<String>,
+    /// When it happened, as RFC 3339 or Unix time [default: now].
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    at: Option<Timestamp>,
+    /// When it was signed, as RFC 3339 or Unix time [default: now].
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    sent_at: Option<Timestamp>,
+    /// When the paid period ends, as RFC 3339 or Unix time [default: what fits the event].
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    period_end: Option<Timestamp>,
+    /// In a trial.
+    #[arg(long)]
+    trial: bool,
+    /// How many seats are paid for, or `unlimited`.
+    #[arg(long, value_name = "N", value_parser = parse_seats)]
+    seats: Option<Seats>,
+    /// The flat form, where an event has two.
+    #[arg(long)]
+    flat: bool,
+    /// Print what would be sent, and send nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn parse_seats(text: &str) -> Result<Seats, String> {
+    match text {
+        "unlimited" => Ok(Seats::Unlimited),
+        _ => text.parse().map(Seats::Limited).map_err(|_| "not a number, and not `unlimited`".into()),
+    }
+}
+
+/// 1. Makes the body (2: unknown provider, event or unfit option).
+/// 2. Signs it (2: no usable secret).
+/// 3. Posts it (1: no answer, or not 200), unless it is a dry run.
+pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
+    // 1.
+    let now = clock::now();
+    let settings = LocalSettings::read()?;
+    let provider = secrets::provider(&args.provider)?;
+    let composed = compose::composer(provider, &args.event)?.compose(&args.event, &args.wish(now, &settings))?;
+    let body = composed.body.to_string();
+
+    // 2.
+    let given: Vec<String> = args.secret.iter().cloned().collect();
+    let secrets = secrets::read(provider, &given, &settings)?;
+    let secret = secrets.first().ok_or_else(|| usage("there is no signing secret; give --secret"))?;
+    let event_id = match &args.event_id {
+        Some(id) if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            return Err(usage("--event-id goes into a header; give one of visible ASCII characters"));
+        }
+        Some(id) => id.clone(),
+        None => ids::fresh("msg_")?,
+    };
+    let signature = provider.sign(secret, &event_id, args.sent_at.unwrap_or(now), body.as_bytes());
+    let request = args.request(provider.name(), signature, body)?;
+
+    // 3.
+    let answer = (!args.dry_run).then(|| send::post(&request));
+    let is_ok = answer.as_ref().is_none_or(|answer| matches!(answer, Ok(answer) if answer.status == 200));
+    if json {
+        print::json(&ExchangeView::new(&request, answer.as_ref()))?;
+    } else {
+        args.print(&request, &composed.about)?;
+        if let Some(Ok(answer)) = &answer {
+            print::line(&send::status_line(answer.status))?;
+            print::line(&format!("  {}", answer.body.trim_end().replace('\n', "\n  ")))?;
+        }
+    }
+    match answer {
+        Some(Err(why)) => {
+            Err(Failure::No(format!("nothing answers at {}: {why}; start the worker, or give --url", args.url)))
+        }
+        _ if is_ok => Ok(Answer::Yes),
+        _ => Ok(Answer::No),
+    }
+}
+
+impl Args {
+    fn wish(&self, now: Timestamp, settings: &LocalSettings) -> Wish {
+        Wish {
+            user: self.user.clone(),
+            org: self.org.clone(),
+            plan: self.plan.clone(),
+            status: self.status.clone(),
+            at: self.at.unwrap_or(now),
+            period_end: self.period_end,
+            trial: self.trial,
+            seats: self.seats,
+            flat: self.flat,
+            instance_id: settings.value("CLERK_INSTANCE_ID"),
+        }
+    }
+
+    fn request(
+        &self,
+        provider: &str,
+        signature: Vec<(&'static str, String)>,
+        body: String,
+    ) -> Result<Request, Failure> {
+        let address = self.url.strip_prefix("https://").or_else(|| self.url.strip_prefix("http://"));
+        let Some(address) = address else {
+            return Err(usage("--url is no address; give one that begins with http:// or https://"));
+        };
+        // It is printed and appears in messages.
+        if address.contains('@') {
+            return Err(usage("--url holds a user name or a password; leave them out"));
+        }
+        let fixed =
+            [("content-type", "application/json"), ("user-agent", concat!("plangate/", env!("CARGO_PKG_VERSION")))];
+        let fixed = fixed.map(|(name, value)| (name, value.to_owned()));
+        Ok(Request {
+            url: format!("{}/webhooks/{provider}", self.url.trim_end_matches('/')),
+            headers: fixed.into_iter().chain(signature).map(|(name, value)| (name.to_owned(), value)).collect(),
+            body,
+        })
+    }
+
+    /// A dry run shows everything that would be sent; else the body is long and is only named.
+    fn print(&self, request: &Request, about: &str) -> Result<(), Failure> {
+        print::line(&format!("POST {}", request.url))?;
+        for (name, value) in &request.headers {
+            print::line(&format!("  {name}: {}", send::shown(name, value)))?;
+        }
+        if self.dry_run {
+            print::line("")?;
+            print::line(&request.body)
+        } else {
+            print::line(&format!("  ({} of {about}, {} bytes)", self.event, request.body.len()))
+        }
+    }
+}
