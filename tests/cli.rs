@@ -1,0 +1,961 @@
+//! The command line tool, as a program: what it prints, how it exits, what it sends. Nothing here leaves this machine.
+
+#![cfg(feature = "cli")]
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+
+use plangate::delivery::{Delivery, Headers};
+use plangate::event::{Event, Parsed, Payment, Record, Seats};
+use plangate::provider::{self, Ours};
+use plangate::session::{SessionPolicy, UnverifiedToken};
+use plangate::time::Timestamp;
+use serde_json::{Value, json};
+
+/// The second vector of the reference, with its secret.
+const SECRET: &str = "whsec_ZWRnZS1lbnRpdGxlbWVudHMtdGVzdC1rZXktMDAwMDE=";
+const OTHER_SECRET: &str = "whsec_plJ3nmyCDGBKInavdOK15jsl";
+const SECRET_NAME: &str = "CLERK_WEBHOOK_SIGNING_SECRET";
+const PRIVATE_KEY: &str = include_str!("data/session/private.pem");
+const OTHER_PRIVATE_KEY: &str = include_str!("data/session/other_private.pem");
+const PUBLIC_KEY: &str = include_str!("data/session/public.pem");
+
+// ---- verify ----
+
+const VECTOR_ID: &str = "svix-id: msg_2abcTESTvector0001";
+const VECTOR_TIMESTAMP: &str = "svix-timestamp: 1767225600";
+const VECTOR_SIGNATURE: &str = "svix-signature: v1,KYH0JLoFXs6waRIk/QHs8vx1wATb6I3PuUp7tQGYV5o=";
+const VECTOR_BODY: &str =
+    r#"{"type":"user.deleted","object":"event","data":{"id":"user_2abcDEF","object":"user","deleted":true}}"#;
+
+/// Runs `verify` on these headers and this body, at the vectors' time unless `more` says otherwise.
+#[track_caller]
+fn check_verify(secrets: &[&str], headers: &[&str], more: &[&str], body: &str, code: i32, line: &str, answer: &Value) {
+    for as_json in [false, true] {
+        let mut command = plangate(&["verify", "clerk"]);
+        command.args(secrets.iter().flat_map(|secret| ["--secret", secret]));
+        command.args(headers.iter().flat_map(|header| ["--header", header])).args(more);
+        let ran = if as_json { run(command.arg("--json"), body) } else { run(&mut command, body) };
+        assert_eq!((ran.code, ran.stderr.as_str()), (code, ""));
+        if as_json {
+            assert_eq!(&ran.json(), answer);
+        } else {
+            assert_eq!(ran.stdout, format!("{line}\n"));
+        }
+    }
+}
+
+fn ok(event_id: &str) -> Value {
+    json!({"ok": true, "code": null, "detail": null, "event_id": event_id})
+}
+
+fn refused(code: &str, detail: &str) -> Value {
+    json!({"ok": false, "code": code, "detail": detail, "event_id": null})
+}
+
+#[test]
+fn verify_accepts_what_was_signed() {
+    check_verify(
+        &[OTHER_SECRET],
+        &[
+            "svix-id: msg_loFOjxBNrRLzqYUf",
+            "svix-timestamp: 1731705121",
+            "svix-signature: v1,rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0=",
+        ],
+        &["--now", "1731705121"],
+        r#"{"event_type":"ping","data":{"success":true}}"#,
+        0,
+        "ok msg_loFOjxBNrRLzqYUf",
+        &ok("msg_loFOjxBNrRLzqYUf"),
+    );
+    // Any secret may fit, names of headers have no case, and five minutes are within the tolerance.
+    check_verify(
+        &[OTHER_SECRET, SECRET],
+        &["Webhook-Id:msg_2abcTESTvector0001", VECTOR_TIMESTAMP, VECTOR_SIGNATURE],
+        &["--now", "2026-01-01T00:05:00Z"],
+        VECTOR_BODY,
+        0,
+        "ok msg_2abcTESTvector0001",
+        &ok("msg_2abcTESTvector0001"),
+    );
+}
+
+#[test]
+fn verify_says_exactly_what_is_wrong() {
+    let all = [VECTOR_ID, VECTOR_TIMESTAMP, VECTOR_SIGNATURE];
+    let refuses = |secrets: &[&str], headers: &[&str], now: &str, body: &str, code: &str, detail: &str| {
+        let line = format!("{code}: {detail}");
+        check_verify(secrets, headers, &["--now", now], body, 1, &line, &refused(code, detail));
+    };
+    let no_fit = "no signature fits the body and any configured secret";
+    let now = "1767225600";
+    refuses(
+        &[SECRET],
+        &[VECTOR_ID],
+        now,
+        VECTOR_BODY,
+        "missing_headers",
+        "missing headers: `svix-timestamp`, `svix-signature`",
+    );
+    refuses(&[OTHER_SECRET], &all, now, VECTOR_BODY, "invalid_signature", no_fit);
+    refuses(&[SECRET], &all, now, &VECTOR_BODY.replace("deleted", "deleeted"), "invalid_signature", no_fit);
+    refuses(&[SECRET], &all, now, "", "invalid_signature", no_fit);
+    refuses(
+        &[SECRET],
+        &[VECTOR_ID, "svix-timestamp: soon", VECTOR_SIGNATURE],
+        now,
+        VECTOR_BODY,
+        "invalid_signature",
+        "the timestamp is not a number of seconds",
+    );
+    refuses(
+        &[SECRET],
+        &all,
+        "1767225901",
+        VECTOR_BODY,
+        "timestamp_out_of_tolerance",
+        "signed 301 s ago, which is too long",
+    );
+    refuses(
+        &[SECRET],
+        &all,
+        "1767225299",
+        VECTOR_BODY,
+        "timestamp_out_of_tolerance",
+        "signed 301 s ahead of our clock, which is too far",
+    );
+}
+
+#[test]
+fn verify_reads_raw_bytes_and_the_clock() {
+    let body = [0xff, 0xfe, b'\n', 0x00];
+    let mut command = plangate(&["verify", "clerk", "--secret", SECRET, "--now", "1767225600"]);
+    command.args(["--header", VECTOR_ID, "--header", VECTOR_TIMESTAMP]);
+    let secret = provider::named("clerk").unwrap().parse_secret(SECRET).unwrap();
+    let signed = plangate::standard_webhooks::sign(
+        &secret,
+        "msg_2abcTESTvector0001",
+        Timestamp::from_secs(1_767_225_600),
+        &body,
+    );
+    let signature = &signed.iter().find(|(name, _)| *name == "svix-signature").unwrap().1;
+    command.args(["--header", &format!("svix-signature: {signature}")]);
+    assert_eq!(run_bytes(&mut command, &body).code, 0);
+
+    let vector = ["--header", VECTOR_ID, "--header", VECTOR_TIMESTAMP, "--header", VECTOR_SIGNATURE];
+    let ran = run(plangate(&["verify", "clerk", "--secret", SECRET]).args(vector), VECTOR_BODY);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stdout.starts_with("timestamp_out_of_tolerance: "), "{}", ran.stdout);
+}
+
+#[test]
+fn verify_refuses_what_it_cannot_use() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["verify", "nobody"], "`nobody` is no provider; there is `clerk`\n"),
+        (
+            &["verify", "clerk"],
+            "there is no signing secret for `clerk`; give --secret, or set CLERK_WEBHOOK_SIGNING_SECRET in the \
+             environment or in `.dev.vars`\n",
+        ),
+        (
+            &["verify", "clerk", "--secret", "whsec_not base64!"],
+            "a secret in --secret is not base64 after its `whsec_` prefix; copy it whole from the provider's dashboard\n",
+        ),
+        (
+            &["verify", "clerk", "--secret", "whsec_"],
+            "a secret in --secret holds no key; copy it whole from the provider's dashboard\n",
+        ),
+    ];
+    for (args, expected) in cases {
+        let ran = run(&mut plangate(args), "");
+        assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (2, "", *expected), "{args:?}");
+    }
+    for args in [["--header", "svix-id"], ["--now", "soon"]] {
+        let ran = run(plangate(&["verify", "clerk", "--secret", SECRET]).args(args), "");
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{args:?}");
+    }
+}
+
+// ---- simulate ----
+
+/// Plays a history of `tests/data/cli` and compares its answers, to the byte.
+#[track_caller]
+fn check_history(name: &str, args: &[&str], stderr: &str) {
+    let file = data(&format!("{name}.ndjson"));
+    let expected = std::fs::read_to_string(data(&format!("{name}.answers.ndjson"))).unwrap();
+    let ran = run(plangate(&["simulate", file.to_str().unwrap()]).args(args), "");
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, stderr));
+    assert_eq!(ran.stdout, expected, "{name}");
+
+    let history = std::fs::read_to_string(file).unwrap();
+    let ran = run(plangate(&["simulate", "-", "--json"]).args(args), &history);
+    assert_eq!((ran.code, ran.stdout), (0, expected), "{name} from stdin");
+}
+
+#[test]
+fn simulate_upgrade() {
+    check_history("upgrade", &["--plans", data("plans.json").to_str().unwrap()], "");
+}
+
+#[test]
+fn simulate_cancel_at_period_end() {
+    check_history("cancel_at_period_end", &[], "");
+}
+
+#[test]
+fn simulate_flat_form() {
+    let dead = "line 15 became a dead letter: reading `subscription.created`: \
+                a subscription without `items`, `payer` or `user_id`\n";
+    check_history("flat_form", &[], dead);
+}
+
+#[test]
+fn simulate_sent_times() {
+    check_history("sent_times", &[], "");
+}
+
+#[test]
+fn simulate_user_and_organization() {
+    check_history("user_and_organization", &[], "");
+}
+
+#[test]
+fn simulate_past_due_with_grace() {
+    check_history("past_due_with_grace", &["--grace-days", "7"], "");
+}
+
+#[test]
+fn simulate_deleted_user() {
+    check_history("deleted_user", &[], "");
+}
+
+/// The `allowed` and `valid_until` of every answer to a history.
+#[track_caller]
+fn answers(history: &str, args: &[&str]) -> Vec<(bool, String)> {
+    let ran = run(plangate(&["simulate", "-"]).args(args), history);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let answers = ran.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    answers.map(|answer| (answer["allowed"].as_bool().unwrap(), answer["reason"].to_string())).collect()
+}
+
+#[test]
+fn simulate_takes_slack_and_grace_from_its_options() {
+    let history = std::fs::read_to_string(data("past_due_with_grace.ndjson")).unwrap();
+    assert!(!answers(&history, &[])[0].0, "no days of grace");
+    let active = |period_end: &str, at: &str| {
+        let body = json!({"type": "subscription.created", "data":
+            {"user_id": "user_1", "plan": "pro", "current_period_end": period_end}});
+        let deliver = json!({"deliver": {"provider": "clerk", "event_id": "msg_1", "body": body}});
+        let check = json!({"check": {"user_id": "user_1", "plan": "pro", "at": at}});
+        format!("{deliver}\n\n{check}\n")
+    };
+    let history = active("2026-02-01T00:00:00Z", "2026-02-01T01:00:00Z");
+    assert!(answers(&history, &[])[0].0);
+    assert!(answers(&history, &["--slack-hours", "2"])[0].0);
+    assert!(!answers(&history, &["--slack-hours", "1"])[0].0);
+    assert!(!answers(&history, &["--slack-hours", "0"])[0].0);
+}
+
+#[test]
+fn simulate_names_a_bad_line_and_its_cause() {
+    let check = |rest: &str| format!(r#"{{"check":{{"user_id":"user_1","at":"2026-01-01T00:00:00Z"{rest}}}}}"#);
+    let deliver = |provider: &str| {
+        format!(r#"{{"deliver":{{"provider":"{provider}","event_id":"msg_1","body":{{}},"at":"soon"}}}}"#)
+    };
+    let cases = [
+        ("nonsense".to_owned(), "expected value at column 1"),
+        (r#"{"chekc":{}}"#.to_owned(), "unknown variant `chekc`, expected `deliver` or `check` at column 8"),
+        (r#"{"check":{"user_id":"user_1"}}"#.to_owned(), "missing field `at` at column 29"),
+        (
+            check(r#","plna":"pro""#),
+            "unknown field `plna`, expected one of `user_id`, `org_id`, `plan`, `feature`, `at` at column 63",
+        ),
+        (check(r#","plan":"team:pro""#), "a scope is `user:` (`u:`) or `org:` (`o:`, `organization:`)"),
+        (
+            r#"{"check":{"plan":"pro","at":"2026-01-01T00:00:00Z"}}"#.to_owned(),
+            "a check needs `user_id`, `org_id` or both",
+        ),
+        (deliver("clerk"), "`at` is neither RFC 3339 nor a Unix time at column 72"),
+        (deliver("nobody").replace(r#","at":"soon""#, ""), "`nobody` is no provider"),
+    ];
+    for (line, cause) in cases {
+        let ran = run(&mut plangate(&["simulate", "-"]), &format!("{}\n{line}\n{}\n", check(""), check("")));
+        assert_eq!(ran.stderr, format!("line 2 of `-`: {cause}; mend it and play again\n"));
+        assert_eq!((ran.code, ran.stdout.lines().count()), (2, 1), "what came before is answered");
+    }
+}
+
+#[test]
+fn simulate_refuses_files_it_cannot_use() {
+    let ran = run(&mut plangate(&["simulate", "no-such-file"]), "");
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.starts_with("`no-such-file` cannot be read ("), "{}", ran.stderr);
+    let ran = run(&mut plangate(&["simulate", "-", "--plans", "no-such-file"]), "");
+    assert_eq!(ran.code, 2);
+    let plans = scratch("wrong-plans").join("plans.json");
+    std::fs::write(&plans, r#"{"pro":{"includes":["basic"]}}"#).unwrap();
+    let ran = run(&mut plangate(&["simulate", "-", "--plans", plans.to_str().unwrap()]), "");
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("is no catalog: plan `pro`: includes `basic`, which is no plan;"), "{}", ran.stderr);
+}
+
+// ---- token ----
+
+fn token(args: &[&str]) -> Ran {
+    run(plangate(&["token"]).args(args).env("DEV_SESSION_PRIVATE_KEY", PRIVATE_KEY), "")
+}
+
+/// The claims of a token whose signature fits the public key.
+#[track_caller]
+fn verified_claims(token: &str) -> Value {
+    let unverified = UnverifiedToken::parse(token).unwrap();
+    assert!(signature_fits(&unverified));
+    let claims = token.split('.').nth(1).unwrap();
+    let claims = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, claims).unwrap();
+    serde_json::from_slice(&claims).unwrap()
+}
+
+fn signature_fits(token: &UnverifiedToken<'_>) -> bool {
+    let spki = plangate::session::key::parse_pem(PUBLIC_KEY).unwrap();
+    // A SubjectPublicKeyInfo of RSA-2048 is 24 bytes of frame around the RSAPublicKey that ring takes.
+    let key = ring::signature::UnparsedPublicKey::new(&ring::signature::RSA_PKCS1_2048_8192_SHA256, &spki.spki()[24..]);
+    key.verify(token.signed_bytes(), token.signature()).is_ok()
+}
+
+#[test]
+fn token_prints_a_session_token_alone() {
+    let ran = token(&["--user", "user_1", "--org", "org_1"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let text = ran.stdout.trim_end();
+    let claims = verified_claims(text);
+    let now = Timestamp::from_secs(claims["iat"].as_i64().unwrap());
+    assert_eq!(
+        claims,
+        json!({
+            "v": 2, "sub": "user_1", "iss": "https://clerk.plangate.example", "azp": "http://localhost:3000",
+            "iat": now.as_secs(), "nbf": now.as_secs() - 10, "exp": now.as_secs() + 60,
+            "fva": [0, -1], "sts": "active", "sid": claims["sid"], "jti": claims["jti"],
+            "o": {"id": "org_1", "slg": "example-ltd", "rol": "admin"},
+        })
+    );
+    assert!(claims["sid"].as_str().unwrap().starts_with("sess_"));
+    let policy = SessionPolicy {
+        issuer: Some("https://clerk.plangate.example".into()),
+        authorized_parties: vec!["http://localhost:3000".into()],
+    };
+    let session = UnverifiedToken::parse(text).unwrap().judge(true, &policy, now).unwrap();
+    assert_eq!(session.user.key(), "user:user_1");
+    assert_eq!(session.org.unwrap().key(), "org:org_1");
+    assert_ne!(verified_claims(token(&["--user", "user_1"]).stdout.trim_end())["jti"], claims["jti"]);
+}
+
+#[test]
+fn token_makes_version_1_and_any_lifetime() {
+    let ran = token(&["--user", "user_1", "--org", "org_1", "--v1", "--lifetime-secs", "-30", "--json"]);
+    let answer = ran.json();
+    let claims = verified_claims(answer["token"].as_str().unwrap());
+    assert_eq!(answer["claims"], claims);
+    assert_eq!(answer["header"]["alg"], "RS256");
+    assert_eq!(claims["exp"], json!(claims["iat"].as_i64().unwrap() - 30));
+    assert_eq!(answer["expires_at"], json!(Timestamp::from_secs(claims["exp"].as_i64().unwrap())));
+    assert_eq!((&claims["org_id"], &claims["org_role"]), (&json!("org_1"), &json!("org:admin")));
+    assert!(claims.get("v").is_none() && claims.get("o").is_none());
+
+    let claims = verified_claims(token(&["--user", "user_1"]).stdout.trim_end());
+    assert!(claims.get("o").is_none(), "no organization without --org");
+}
+
+#[test]
+fn token_takes_issuer_and_origin_from_options_or_settings() {
+    let given = token(&["--user", "user_1", "--issuer", "https://a.test", "--azp", "https://b.test"]);
+    let claims = verified_claims(given.stdout.trim_end());
+    assert_eq!((&claims["iss"], &claims["azp"]), (&json!("https://a.test"), &json!("https://b.test")));
+
+    let mut command = plangate(&["token", "--user", "user_1"]);
+    command.env("DEV_SESSION_PRIVATE_KEY", PRIVATE_KEY.replace('\n', "\\n"));
+    command.env("CLERK_PUBLISHABLE_KEY", "pk_test_Y2xlcmsuY2xlcmsuZGV2JA");
+    command.env("AUTHORIZED_PARTIES", "https://first.test, https://second.test");
+    let claims = verified_claims(run(&mut command, "").stdout.trim_end());
+    assert_eq!((&claims["iss"], &claims["azp"]), (&json!("https://clerk.clerk.dev"), &json!("https://first.test")));
+}
+
+#[test]
+fn token_reads_the_key_from_dev_vars() {
+    let folder = scratch("token-dev-vars");
+    let escaped = PRIVATE_KEY.replace('\n', "\\n");
+    std::fs::write(folder.join(".dev.vars"), format!("# ours\nDEV_SESSION_PRIVATE_KEY=\"{escaped}\"\n")).unwrap();
+    let ran = run(plangate(&["token", "--user", "user_1"]).current_dir(&folder), "");
+    verified_claims(ran.stdout.trim_end());
+    // The environment comes first.
+    let mut other = plangate(&["token", "--user", "user_1"]);
+    let ran = run(other.current_dir(&folder).env("DEV_SESSION_PRIVATE_KEY", OTHER_PRIVATE_KEY), "");
+    assert!(!signature_fits(&UnverifiedToken::parse(ran.stdout.trim_end()).unwrap()));
+}
+
+#[test]
+fn token_refuses_a_key_it_cannot_use() {
+    let ran = run(&mut plangate(&["token", "--user", "user_1"]), "");
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+    assert!(ran.stderr.starts_with("DEV_SESSION_PRIVATE_KEY is not set; "), "{}", ran.stderr);
+    let cut = PRIVATE_KEY.replacen("\nM", "\n", 1);
+    for key in ["hush", PUBLIC_KEY, cut.as_str(), "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"] {
+        let ran = run(plangate(&["token", "--user", "user_1"]).env("DEV_SESSION_PRIVATE_KEY", key), "");
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+        assert_eq!(
+            ran.stderr,
+            "DEV_SESSION_PRIVATE_KEY is no PKCS8 PEM of an RSA key of 2048 bits or more; make a fresh one\n"
+        );
+    }
+    assert_eq!(token(&["--user", ""]).code, 2);
+    assert_eq!(token(&[]).code, 2, "--user is needed");
+}
+
+// ---- trigger ----
+
+/// Every type of event that is offered, with options, and what the core reads out of what arrives.
+const EVENTS: &[(&str, &str, &str)] = &[
+    ("subscription.created", "", "user:user_ada: pro active 2026-01-01..2026-01-31, free_user* ended 2026-01-01.."),
+    ("subscription.created", "--flat", "user:user_ada: pro active .."),
+    ("subscription.created", "--flat --trial --period-end 1768435200", "user:user_ada: pro trialing ..2026-01-15"),
+    ("subscription.updated", "", "user:user_ada: pro active 2026-01-01..2026-01-31, free_user* ended 2026-01-01.."),
+    (
+        "subscription.updated",
+        "--status canceled",
+        "user:user_ada: pro canceled 2026-01-01..2026-01-31, free_user* upcoming 2026-01-31..",
+    ),
+    ("subscription.updated", "--plan free_user", "user:user_ada: free_user* active 2026-01-01.."),
+    ("subscription.updated", "--flat", "user:user_ada: - -"),
+    ("subscription.updated", "--flat --plan team", "user:user_ada: team -"),
+    ("subscription.updated", "--flat --status paused", "user:user_ada: - paused .."),
+    ("subscription.active", "", "user:user_ada: pro active 2026-01-01..2026-01-31, free_user* ended 2026-01-01.."),
+    ("subscription.pastDue", "", "user:user_ada: pro past_due 2025-12-02..2026-01-01, free_user* ended 2026-01-01.."),
+    ("subscription.deleted", "", "user:user_ada: - canceled ..2026-01-01"),
+    ("subscription.payment_failed", "--plan pro", "user:user_ada: pro past_due .. 1 failed"),
+    ("subscriptionItem.created", "", "user:user_ada: pro incomplete 2026-01-01..2026-01-31"),
+    ("subscriptionItem.updated", "", "user:user_ada: pro active 2026-01-01..2026-01-31"),
+    ("subscriptionItem.active", "", "user:user_ada: pro active 2026-01-01..2026-01-31"),
+    ("subscriptionItem.active", "--trial", "user:user_ada: pro trialing 2026-01-01..2026-01-15"),
+    ("subscriptionItem.active", "--plan team --seats 5", "user:user_ada: team active 2026-01-01..2026-01-31 5 seats"),
+    ("subscriptionItem.active", "--seats unlimited", "user:user_ada: pro active 2026-01-01..2026-01-31 -1 seats"),
+    (
+        "subscriptionItem.active",
+        "--period-end 2026-03-01T00:00:00Z",
+        "user:user_ada: pro active 2026-01-30..2026-03-01",
+    ),
+    ("subscriptionItem.active", "--status asleep", "user:user_ada: pro asleep 2026-01-01..2026-01-31"),
+    ("subscriptionItem.canceled", "", "user:user_ada: pro canceled 2026-01-01..2026-01-31"),
+    ("subscriptionItem.upcoming", "", "user:user_ada: pro upcoming 2026-01-31..2026-03-02"),
+    ("subscriptionItem.ended", "", "user:user_ada: pro ended 2025-12-02..2026-01-01"),
+    ("subscriptionItem.abandoned", "", "user:user_ada: pro ended 2026-01-31..2026-03-02"),
+    ("subscriptionItem.incomplete", "", "user:user_ada: pro incomplete 2026-01-01..2026-01-31"),
+    ("subscriptionItem.pastDue", "", "user:user_ada: pro past_due 2025-12-02..2026-01-01"),
+    ("subscriptionItem.freeTrialEnding", "", "user:user_ada: pro trialing 2025-12-21..2026-01-04"),
+    ("subscriptionItem.expired", "", "user:user_ada: pro ended 2025-12-02..2026-01-01"),
+    ("paymentAttempt.created", "", "user:user_ada: payment pending 2000 USD"),
+    ("paymentAttempt.updated", "", "user:user_ada: payment paid 2000 USD"),
+    ("paymentAttempt.updated", "--status failed", "user:user_ada: payment failed 2000 USD insufficient_funds"),
+    ("user.created", "", "user:user_ada:"),
+    ("user.updated", "", "user:user_ada:"),
+    ("user.deleted", "", "user:user_ada: deleted 2026-01-01"),
+    ("organization.created", "--org org_acme", "org:org_acme:"),
+    ("organization.updated", "--org org_acme", "org:org_acme:"),
+    ("organization.deleted", "--org org_acme", "org:org_acme: deleted 2026-01-01"),
+    ("organizationMembership.created", "--org org_acme", "ignored: unused_type"),
+    ("organizationMembership.updated", "", "ignored: unused_type"),
+    ("organizationMembership.deleted", "", "ignored: unused_type"),
+    ("organizationDomain.created", "", "ignored: unused_type"),
+    ("organizationDomain.updated", "", "ignored: unused_type"),
+    ("organizationDomain.deleted", "", "ignored: unused_type"),
+    ("organizationInvitation.created", "", "ignored: unused_type"),
+    ("organizationInvitation.accepted", "", "ignored: unused_type"),
+    ("organizationInvitation.revoked", "", "ignored: unused_type"),
+    ("session.created", "", "ignored: unused_type"),
+    ("session.pending", "", "ignored: unused_type"),
+    ("session.ended", "", "ignored: unused_type"),
+    ("session.removed", "", "ignored: unused_type"),
+    ("session.revoked", "--org org_acme", "ignored: unused_type"),
+    ("role.created", "", "ignored: unused_type"),
+    ("role.updated", "", "ignored: unused_type"),
+    ("role.deleted", "", "ignored: unused_type"),
+    ("permission.created", "", "ignored: unused_type"),
+    ("permission.updated", "", "ignored: unused_type"),
+    ("permission.deleted", "", "ignored: unused_type"),
+    ("email.created", "", "ignored: unused_type"),
+    ("sms.created", "", "ignored: unused_type"),
+    ("waitlistEntry.created", "", "ignored: unused_type"),
+    ("waitlistEntry.updated", "", "ignored: unused_type"),
+];
+
+/// What the core reads, in one line. A star marks the free plan.
+fn in_one_line(parsed: &Parsed) -> String {
+    let date = |moment: Option<Timestamp>| moment.map_or(String::new(), |moment| moment.to_string()[..10].to_owned());
+    let record = |record: &Record| {
+        let plan = record
+            .plan
+            .as_ref()
+            .map_or("-".to_owned(), |plan| format!("{}{}", plan.key, if plan.free { "*" } else { "" }));
+        let Some(state) = &record.state else { return format!("{plan} -") };
+        let mut text = format!("{plan} {} {}..{}", state.status, date(state.period_start), date(state.period_end));
+        if let Some(seats) = state.seats.map(Seats::as_stored) {
+            text += &format!(" {seats} seats");
+        }
+        if state.failed_attempts > 0 {
+            text += &format!(" {} failed", state.failed_attempts);
+        }
+        text
+    };
+    let payment = |payment: &Payment| {
+        let (amount, currency) = (payment.amount.unwrap(), payment.currency.as_deref().unwrap());
+        let code = payment.failure_code.as_ref().map_or(String::new(), |code| format!(" {code}"));
+        format!("payment {} {amount} {currency}{code}", payment.status)
+    };
+    match parsed {
+        Parsed::Ignored { reason, .. } => format!("ignored: {}", reason.as_str()),
+        Parsed::Event(Event { payer, records, payments, deleted_at, .. }) => {
+            let deleted = deleted_at.map(|at| format!("deleted {}", date(Some(at))));
+            let all: Vec<String> =
+                records.iter().map(record).chain(payments.iter().map(payment)).chain(deleted).collect();
+            format!("{}: {}", payer.as_ref().unwrap(), all.join(", ")).trim_end().to_owned()
+        }
+    }
+}
+
+#[test]
+fn trigger_sends_every_event_signed_and_as_the_core_reads_it() {
+    let recorder = Recorder::start(stored());
+    for (number, (event_type, options, expected)) in EVENTS.iter().enumerate() {
+        let mut command = trigger(&[event_type, "--url", &recorder.url]);
+        if !options.contains("--org") || event_type.contains("Membership") {
+            command.args(["--user", "user_ada"]);
+        }
+        let event_id = format!("msg_{number}");
+        command.args(["--at", "2026-01-01T00:00:00Z", "--sent-at", "2026-01-01T00:00:07Z", "--event-id", &event_id]);
+        let ran = run(command.args(options.split_whitespace()), "");
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{event_type}");
+
+        let recorded = recorder.next();
+        assert_eq!(recorded.line, "POST /webhooks/clerk HTTP/1.1");
+        let delivery = recorded.delivery();
+        let parsed = parse(&delivery, Timestamp::from_secs(1_767_225_607), &event_id);
+        assert_eq!(in_one_line(&parsed), *expected, "{event_type} {options}");
+        if let Parsed::Event(event) = &parsed {
+            assert_eq!(event.event_type, *event_type);
+            assert_eq!(event.occurred_at, Timestamp::from_secs(1_767_225_600), "{event_type}");
+        }
+        let body: Value = serde_json::from_slice(&delivery.body).unwrap();
+        assert_eq!((&body["type"], &body["timestamp"]), (&json!(event_type), &json!(1_767_225_600_000_i64)));
+    }
+}
+
+#[test]
+fn trigger_offers_every_event_that_is_tested_here_and_no_other() {
+    let ran = run(&mut trigger(&["subscription.nonsense"]), "");
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+    let (unknown, list) = ran.stderr.split_once("; there is ").unwrap();
+    assert_eq!(unknown, "`subscription.nonsense` is no event of `clerk`");
+    let offered: BTreeSet<&str> = list.trim_end().split(", ").map(|name| name.trim_matches('`')).collect();
+    let tested: BTreeSet<&str> = EVENTS.iter().map(|(event_type, ..)| *event_type).collect();
+    assert_eq!(offered, tested);
+}
+
+#[test]
+fn trigger_tells_of_organizations_as_payers() {
+    let recorder = Recorder::start(stored());
+    for (options, expected) in [
+        ("subscriptionItem.active --plan team --seats 3", "org:org_acme: team active 2026-01-01..2026-01-31 3 seats"),
+        ("subscription.updated", "org:org_acme: pro active 2026-01-01..2026-01-31, free_org* ended 2026-01-01.."),
+        ("subscription.created --flat", "org:org_acme: pro active .."),
+        ("paymentAttempt.updated", "org:org_acme: payment paid 2000 USD"),
+    ] {
+        let mut command = plangate(&["trigger", "clerk"]);
+        command.env(SECRET_NAME, SECRET).args(options.split_whitespace());
+        command.args(["--org", "org_acme", "--url", &recorder.url, "--event-id", "msg_1"]);
+        command.args(["--at", "1767225600", "--sent-at", "1767225600"]);
+        assert_eq!(run(&mut command, "").code, 0);
+        let parsed = parse(&recorder.next().delivery(), Timestamp::from_secs(1_767_225_600), "msg_1");
+        assert_eq!(in_one_line(&parsed), expected);
+    }
+}
+
+#[test]
+fn trigger_keeps_the_id_of_an_item_per_payer_and_plan() {
+    let item = |options: &str| {
+        let ran = run(trigger(&[]).args(options.split_whitespace()).args(["--dry-run", "--json"]), "");
+        let body = &ran.json()["request"]["body"]["data"];
+        body["items"][0]["id"].as_str().or(body["id"].as_str()).unwrap().to_owned()
+    };
+    let first = item("subscriptionItem.active --user user_1 --plan pro");
+    assert_eq!(item("subscriptionItem.canceled --user user_1 --plan pro --at 2026-01-01T00:00:00Z"), first);
+    assert_eq!(item("subscriptionItem.ended --user user_1"), first, "pro is the plan when nobody says");
+    assert_eq!(item("subscription.updated --user user_1 --plan pro"), first);
+    assert_ne!(item("subscriptionItem.active --user user_2 --plan pro"), first);
+    assert_ne!(item("subscriptionItem.active --user user_1 --plan team"), first);
+    assert_ne!(item("subscriptionItem.active --org user_1 --plan pro"), first);
+}
+
+#[test]
+fn trigger_shows_the_exchange() {
+    let recorder = Recorder::start(stored());
+    let args = ["user.deleted", "--user", "user_1", "--at", "1767225600", "--sent-at", "1767225601"];
+    let with_id = ["--event-id", "msg_1", "--url", &format!("{}/", recorder.url)];
+    let ran = run(trigger(&args).args(with_id), "");
+    let recorded = recorder.next();
+    let signature = recorded.header("svix-signature");
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(
+        ran.stdout,
+        format!(
+            "POST {}/webhooks/clerk\n  content-type: application/json\n  user-agent: plangate/{version}\n  \
+             svix-id: msg_1\n  svix-timestamp: 1767225601\n  svix-signature: {signature}\n  \
+             (user.deleted of user_1, {} bytes)\n200 OK\n  {{\"outcome\":\"stored\",\"event_id\":\"msg_1\"}}\n",
+            recorder.url,
+            recorded.body.len()
+        )
+    );
+    assert_eq!(recorded.header("content-type"), "application/json");
+
+    let ran = run(trigger(&args).args(with_id).arg("--json"), "");
+    assert_eq!(
+        ran.json(),
+        json!({
+            "request": {
+                "method": "POST",
+                "url": format!("{}/webhooks/clerk", recorder.url),
+                "headers": {
+                    "content-type": "application/json", "user-agent": format!("plangate/{version}"),
+                    "svix-id": "msg_1", "svix-timestamp": "1767225601", "svix-signature": signature,
+                },
+                "body": serde_json::from_slice::<Value>(&recorded.body).unwrap(),
+            },
+            "response": {
+                "status": 200,
+                "headers": {"content-type": "application/json", "content-length": "39", "connection": "close"},
+                "body": {"outcome": "stored", "event_id": "msg_1"},
+            },
+        })
+    );
+    let raw = String::from_utf8(recorded.body).unwrap();
+    assert!(ran.stdout.contains(&raw), "the body is shown byte for byte");
+    assert_eq!(recorder.next().header("svix-signature"), signature, "the same delivery once more");
+}
+
+#[test]
+fn trigger_makes_a_new_event_id_unless_one_is_given() {
+    let id = || {
+        let ran = run(&mut trigger(&["user.created", "--dry-run", "--json"]), "");
+        ran.json()["request"]["headers"]["svix-id"].as_str().unwrap().to_owned()
+    };
+    let (first, second) = (id(), id());
+    assert!(first.starts_with("msg_") && first.len() == 28, "{first}");
+    assert_ne!(first, second);
+}
+
+#[test]
+fn trigger_dry_run_sends_nothing_and_shows_everything() {
+    let recorder = Recorder::start(stored());
+    let args = ["subscriptionItem.active", "--dry-run", "--url", &recorder.url, "--sent-at", "1767225600"];
+    let ran = run(&mut trigger(&args), "");
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let (head, body) = ran.stdout.split_once("\n\n").unwrap();
+    let headers = head.lines().skip(1).map(|line| line.trim().split_once(": ").unwrap());
+    let delivery = Delivery { headers: Headers::new(headers), body: body.trim_end().as_bytes().to_vec() };
+    let secret = provider::named("clerk").unwrap().parse_secret(SECRET).unwrap();
+    plangate::standard_webhooks::verify(&delivery, &[secret], Timestamp::from_secs(1_767_225_600)).unwrap();
+    let ran = run(trigger(&args).arg("--json"), "");
+    assert_eq!((ran.code, &ran.json()["response"]), (0, &Value::Null));
+    assert!(recorder.requests.try_recv().is_err());
+}
+
+#[test]
+fn trigger_succeeds_on_200_alone() {
+    let problem = || Recorder::start(answer("400 Bad Request", "", r#"{"code":"invalid_signature"}"#));
+    let ran = run(trigger(&["user.created", "--url", &problem().url]).arg("--json"), "");
+    assert_eq!((ran.code, ran.stderr.as_str()), (1, ""));
+    assert_eq!(ran.json()["response"]["status"], 400);
+    assert_eq!(ran.json()["response"]["body"]["code"], "invalid_signature");
+    let ran = run(&mut trigger(&["user.created", "--url", &problem().url]), "");
+    assert!(ran.stdout.ends_with("400 Bad Request\n  {\"code\":\"invalid_signature\"}\n"), "{}", ran.stdout);
+
+    for other in [
+        answer("202 Accepted", "", ""),
+        // No provider follows a redirect; whoever did would find nobody there.
+        answer("302 Found", "location: http://127.0.0.1:9/\r\n", ""),
+        answer("503 Service Unavailable", "", "busy"),
+    ] {
+        let ran = run(&mut trigger(&["user.created", "--url", &Recorder::start(other.clone()).url]), "");
+        assert_eq!((ran.code, ran.stderr.as_str()), (1, ""), "{other}");
+    }
+}
+
+#[test]
+fn trigger_says_plainly_that_nothing_answers() {
+    // A port that was free a moment ago.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("http://127.0.0.1:{port}");
+    let expected = format!("nothing answers at {url}: connection refused; start the worker, or give --url\n");
+    let ran = run(&mut trigger(&["user.created", "--url", &url]), "");
+    assert_eq!((ran.code, ran.stderr), (1, expected.clone()));
+    let ran = run(trigger(&["user.created", "--url", &url]).arg("--json"), "");
+    assert_eq!((ran.code, &ran.stderr), (1, &expected));
+    assert_eq!((&ran.json()["response"], &ran.json()["error"]), (&Value::Null, &json!("connection refused")));
+
+    let hangs_up = Recorder::start(String::new());
+    let ran = run(&mut trigger(&["user.created", "--url", &hangs_up.url]), "");
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.starts_with("nothing answers at "), "{}", ran.stderr);
+}
+
+#[test]
+fn trigger_needs_a_secret() {
+    let ran = run(&mut plangate(&["trigger", "clerk", "user.created", "--dry-run"]), "");
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+    assert!(ran.stderr.starts_with("there is no signing secret for `clerk`; give --secret, "), "{}", ran.stderr);
+    let ran = run(plangate(&["trigger", "clerk", "user.created"]).env(SECRET_NAME, "whsec_hush!"), "");
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.starts_with("a secret in CLERK_WEBHOOK_SIGNING_SECRET is not base64"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("hush"));
+}
+
+#[test]
+fn trigger_takes_the_secret_from_the_option_then_the_environment_then_dev_vars() {
+    let folder = scratch("trigger-dev-vars");
+    let signed_with = |secret: &str, command: &mut Command| {
+        let ran = run(command.current_dir(&folder).args(["--dry-run", "--json", "--sent-at", "1767225600"]), "");
+        let request = &ran.json()["request"];
+        let headers = request["headers"].as_object().unwrap();
+        let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap()));
+        let delivery = Delivery { headers: Headers::new(headers), body: request["body"].to_string().into_bytes() };
+        let secret = provider::named("clerk").unwrap().parse_secret(secret).unwrap();
+        plangate::standard_webhooks::verify(&delivery, &[secret], Timestamp::from_secs(1_767_225_600)).is_ok()
+    };
+    let command = || plangate(&["trigger", "clerk", "user.created"]);
+    let third = "whsec_dGhpcmQtc2VjcmV0LW9mLXRoZS10ZXN0cw==";
+    std::fs::write(folder.join(".dev.vars"), format!("export {SECRET_NAME} = '{third}, {SECRET}' # rotating\n"))
+        .unwrap();
+    assert!(signed_with(third, &mut command()), "the first of a list");
+    assert!(signed_with(SECRET, command().env(SECRET_NAME, SECRET)));
+    assert!(signed_with(OTHER_SECRET, command().env(SECRET_NAME, SECRET).args(["--secret", OTHER_SECRET])));
+    std::fs::write(folder.join(".dev.vars"), format!("CLERK_WEBHOOK_SECRET={third}\n")).unwrap();
+    assert!(signed_with(third, &mut command()), "the older name");
+}
+
+#[test]
+fn trigger_names_the_instance_that_is_set() {
+    let mut command = trigger(&["user.created", "--dry-run", "--json"]);
+    let ran = run(command.env("CLERK_INSTANCE_ID", "ins_ours"), "");
+    assert_eq!(ran.json()["request"]["body"]["instance_id"], "ins_ours");
+}
+
+#[test]
+fn trigger_refuses_options_that_an_event_has_no_place_for() {
+    let cases = [
+        ("user.deleted --plan pro", "`user.deleted` has no place for --plan; leave it out"),
+        ("session.ended --status gone", "`session.ended` has no place for --status; leave it out"),
+        ("user.created --org org_1", "`user.created` has no place for --org; leave it out"),
+        ("subscriptionItem.active --flat", "`subscriptionItem.active` has no place for --flat; leave it out"),
+        ("subscription.pastDue --flat", "`subscription.pastDue` has no place for --flat; leave it out"),
+        ("subscription.created --flat --seats 2", "`subscription.created` has no place for --seats; leave it out"),
+        ("subscription.deleted --trial", "`subscription.deleted` has no place for --trial; leave it out"),
+        (
+            "subscriptionItem.active --user a --org b",
+            "`subscriptionItem.active` is about one payer; give --user or --org, not both",
+        ),
+        ("user.created --user=", "--user is empty or too long; give an id of 1 to 255 bytes"),
+        ("user.created --event-id a\u{a0}b", "--event-id goes into a header; give one of visible ASCII characters"),
+        ("user.created --url localhost:8787", "--url is no address; give one that begins with http:// or https://"),
+        ("user.created --url http://a:b@c", "--url holds a user name or a password; leave them out"),
+    ];
+    for (options, expected) in cases {
+        let ran = run(trigger(&[]).args(options.split(' ')), "");
+        assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr), (2, "", format!("{expected}\n")), "{options}");
+    }
+    let ran = run(&mut plangate(&["trigger", "nobody", "user.created"]), "");
+    assert_eq!((ran.code, ran.stderr.as_str()), (2, "`nobody` is no provider; there is `clerk`\n"));
+    for options in ["user.created --at tomorrow", "subscriptionItem.active --seats few", ""] {
+        assert_eq!(run(trigger(&[]).args(options.split_whitespace()), "").code, 2, "{options}");
+    }
+}
+
+// ---- all ----
+
+#[test]
+fn every_command_shows_an_example() {
+    for command in ["trigger", "token", "verify", "simulate"] {
+        let ran = run(&mut plangate(&[command, "--help"]), "");
+        assert_eq!(ran.code, 0);
+        assert!(ran.stdout.contains("\nExample:\n"), "{command}");
+        assert!(ran.stdout.contains(&format!("plangate {command} ")), "{command}");
+    }
+    assert_eq!(run(&mut plangate(&[]), "").code, 2);
+    assert_eq!(run(&mut plangate(&["dance"]), "").code, 2);
+}
+
+#[test]
+fn a_reader_that_stops_early_is_no_error_to_talk_about() {
+    let check = r#"{"check":{"user_id":"user_1","at":"2026-01-01T00:00:00Z"}}"#;
+    let mut child = plangate(&["simulate", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    // The program may be gone before all of it is written.
+    let _ = child.stdin.take().unwrap().write_all(format!("{check}\n").repeat(100).as_bytes());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(1), ""));
+}
+
+// ---- what the tests share ----
+
+/// What a server says, and then hangs up.
+fn answer(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+}
+
+fn stored() -> String {
+    answer("200 OK", "content-type: application/json\r\n", r#"{"outcome":"stored","event_id":"msg_1"}"#)
+}
+
+/// The program, in a folder without `.dev.vars` and without any environment.
+fn plangate(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plangate"));
+    command.args(args).env_clear().current_dir(scratch("bare"));
+    command
+}
+
+fn trigger(args: &[&str]) -> Command {
+    let mut command = plangate(&["trigger", "clerk"]);
+    command.args(args).env(SECRET_NAME, SECRET);
+    command
+}
+
+fn data(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/cli").join(name)
+}
+
+/// A folder of a test's own.
+fn scratch(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{name}"));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+struct Ran {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ran {
+    /// The one line of JSON on stdout.
+    #[track_caller]
+    fn json(&self) -> Value {
+        assert_eq!(self.stdout.lines().count(), 1, "{}{}", self.stdout, self.stderr);
+        serde_json::from_str(&self.stdout).unwrap()
+    }
+}
+
+#[track_caller]
+fn run(command: &mut Command, stdin: &str) -> Ran {
+    run_bytes(command, stdin.as_bytes())
+}
+
+/// Runs the program to its end. Whatever it was asked to do, it never prints a secret or a private key.
+#[track_caller]
+fn run_bytes(command: &mut Command, stdin: &[u8]) -> Ran {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary");
+    // A command that fails at once does not read its input.
+    let _ = child.stdin.take().unwrap().write_all(stdin);
+    let output = child.wait_with_output().unwrap();
+    let ran = Ran {
+        code: output.status.code().expect("an exit code"),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    };
+    let keys = [PRIVATE_KEY, OTHER_PRIVATE_KEY].into_iter().flat_map(str::lines).filter(|line| !line.starts_with('-'));
+    let secrets = [SECRET, OTHER_SECRET].map(|secret| secret.trim_start_matches("whsec_"));
+    for secret in keys.chain(secrets) {
+        assert!(!ran.stdout.contains(secret) && !ran.stderr.contains(secret), "a secret was printed");
+    }
+    ran
+}
+
+/// Checks a delivery as the worker does, and reads it.
+#[track_caller]
+fn parse(delivery: &Delivery, now: Timestamp, event_id: &str) -> Parsed {
+    let clerk = provider::named("clerk").unwrap();
+    let verified = clerk.verify(delivery, &[clerk.parse_secret(SECRET).unwrap()], now).unwrap();
+    assert_eq!(verified.event_id(), event_id);
+    assert_eq!(verified.sent_at(), Some(now));
+    clerk.parse(&verified, &Ours::default()).unwrap()
+}
+
+/// A server that records what it is sent and always answers the same.
+struct Recorder {
+    url: String,
+    requests: mpsc::Receiver<Recorded>,
+}
+
+struct Recorded {
+    line: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Recorder {
+    fn start(answer: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (sender, requests) = mpsc::channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let recorded = Recorded::read(&stream);
+                stream.write_all(answer.as_bytes()).unwrap();
+                if sender.send(recorded).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { url, requests }
+    }
+
+    #[track_caller]
+    fn next(&self) -> Recorded {
+        self.requests.recv_timeout(std::time::Duration::from_secs(10)).unwrap()
+    }
+}
+
+impl Recorded {
+    fn read(stream: &TcpStream) -> Self {
+        let mut reader = BufReader::new(stream);
+        let mut line = || {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            line.trim_end().to_owned()
+        };
+        let first = line();
+        let lines = std::iter::from_fn(|| Some(line()).filter(|line| !line.is_empty()));
+        let headers: Vec<(String, String)> =
+            lines.filter_map(|line| line.split_once(": ").map(|(name, value)| (name.into(), value.into()))).collect();
+        let mut recorded = Self { line: first, headers, body: Vec::new() };
+        recorded.body = vec![0; recorded.header("content-length").parse().unwrap()];
+        reader.read_exact(&mut recorded.body).unwrap();
+        recorded
+    }
+
+    fn header(&self, name: &str) -> String {
+        let found = self.headers.iter().find(|(candidate, _)| candidate.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.clone()).unwrap_or_default()
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery { headers: Headers::new(self.headers.clone()), body: self.body.clone() }
+    }
+}
