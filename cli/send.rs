@@ -70,7 +70,7 @@ fn read(mut response: Response<Body>) -> Result<Answer, ureq::Error> {
 fn why_no_answer(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => "connection refused".into(),
-        ureq::Error::Io(_) => "the connection was lost".into(),
+        ureq::Error::Io(error) => error.to_string(),
         ureq::Error::Timeout(_) => format!("no answer within {} s", TIMEOUT.as_secs()),
         ureq::Error::HostNotFound => "there is no such host".into(),
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => "that is no address".into(),

@@ -109,9 +109,10 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
         }
     }
     match answer {
-        Some(Err(why)) => {
-            Err(Failure::No(format!("nothing answers at {}: {why}; start the worker, or give --url", args.url)))
-        }
+        Some(Err(why)) => Err(Failure::No(format!(
+            "no answer from {}: {why}; check --url, and that the worker runs (`npm start`)",
+            args.url
+        ))),
         _ if is_ok => Ok(Answer::Yes),
         _ => Ok(Answer::No),
     }

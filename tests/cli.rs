@@ -696,7 +696,8 @@ fn trigger_says_plainly_that_nothing_answers() {
     // A port that was free a moment ago.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}");
-    let expected = format!("nothing answers at {url}: connection refused; start the worker, or give --url\n");
+    let expected =
+        format!("no answer from {url}: connection refused; check --url, and that the worker runs (`npm start`)\n");
     let ran = run(&mut trigger(&["user.created", "--url", &url]), "");
     assert_eq!((ran.code, ran.stderr), (1, expected.clone()));
     let ran = run(trigger(&["user.created", "--url", &url]).arg("--json"), "");
@@ -706,7 +707,7 @@ fn trigger_says_plainly_that_nothing_answers() {
     let hangs_up = Recorder::start(String::new());
     let ran = run(&mut trigger(&["user.created", "--url", &hangs_up.url]), "");
     assert_eq!(ran.code, 1);
-    assert!(ran.stderr.starts_with("nothing answers at "), "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("no answer from "), "{}", ran.stderr);
 }
 
 #[test]
