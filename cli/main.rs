@@ -9,10 +9,20 @@
 
 // `json!` goes one level deeper for every field, and a Clerk user has many.
 #![recursion_limit = "256"]
+// The same lints as the library's: what comes in here is outside data too.
 #![cfg_attr(
     not(test),
-    warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
 )]
+#![deny(clippy::disallowed_methods, clippy::print_stderr, clippy::print_stdout, clippy::dbg_macro)]
+#![warn(clippy::pedantic)]
 
 mod clock;
 mod compose;

@@ -24,22 +24,26 @@ use crate::{moment, print};
 
 /// Play recorded deliveries and print the decision at given times.
 ///
-/// FILE has one JSON object a line, in order: {"deliver":{"provider":"clerk","event_id":"msg_1","body":{…},"at":TIME?}}
-/// or {"check":{"user_id":"user_1","org_id":null,"plan":"pro","feature":null,"at":TIME}}. Each check prints one line, the
-/// answer of GET /v1/check. With or without --json: the answers are JSON.
+/// FILE has one JSON object a line, in order: a delivery, or a check. Each check prints one line, the answer of
+/// `GET /v1/check`; so there is nothing that `--json` would change.
 #[derive(clap::Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Lines:
+  {\"deliver\":{\"provider\":\"clerk\",\"event_id\":\"msg_1\",\"body\":{…},\"at\":\"2026-12-01T00:00:00Z\"}}
+  {\"check\":{\"user_id\":\"user_1\",\"org_id\":null,\"plan\":\"pro\",\"feature\":null,\"at\":\"2026-12-01T00:00:00Z\"}}
+A delivery's `at` says when it was sent. Without it, events that have no clock of their own are ordered by line.
+
+Example:
   plangate simulate history.ndjson --plans plans.json --grace-days 7")]
 pub struct Args {
     /// The history; `-` is stdin.
     file: String,
-    /// The catalog, a JSON file of the same form as the setting PLANS.
+    /// The catalog, a JSON file of the same form as the setting `PLANS`.
     #[arg(long, value_name = "FILE")]
     plans: Option<String>,
-    /// How long an active record grants after its period (RENEWAL_SLACK_HOURS).
+    /// How long an active record grants after its period (`RENEWAL_SLACK_HOURS`).
     #[arg(long, value_name = "N", default_value_t = 24)]
     slack_hours: u32,
-    /// How long a past due record grants after the first failure (PAST_DUE_GRACE_DAYS).
+    /// How long a past due record grants after the first failure (`PAST_DUE_GRACE_DAYS`).
     #[arg(long, value_name = "N", default_value_t = 0)]
     grace_days: u32,
 }

@@ -23,8 +23,8 @@ const ORIGIN: &str = "http://localhost:3000";
 
 /// Mint a session token that a local worker accepts.
 ///
-/// Signs with DEV_SESSION_PRIVATE_KEY (a PKCS8 PEM) from the environment or `.dev.vars`, whose public half is the
-/// worker's CLERK_JWT_KEY.
+/// Signs with `DEV_SESSION_PRIVATE_KEY` (a PKCS8 PEM) from the environment or `.dev.vars`, whose public half is the
+/// worker's `CLERK_JWT_KEY`.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   curl -H \"Authorization: Bearer $(plangate token --user user_1)\" 'http://localhost:8787/v1/check?plan=pro'")]
@@ -41,10 +41,10 @@ pub struct Args {
     /// How long it is good for, in seconds; below zero it has expired.
     #[arg(long, value_name = "N", default_value_t = 60, allow_negative_numbers = true)]
     lifetime_secs: i64,
-    /// The `iss` [default: that of CLERK_ISSUER or CLERK_PUBLISHABLE_KEY, where set].
+    /// The `iss` [default: that of `CLERK_ISSUER` or `CLERK_PUBLISHABLE_KEY`, where set].
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
-    /// The `azp` [default: the first of AUTHORIZED_PARTIES, where set].
+    /// The `azp` [default: the first of `AUTHORIZED_PARTIES`, where set].
     #[arg(long, value_name = "ORIGIN")]
     azp: Option<String>,
 }

@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, default_value = "http://localhost:8787")]
     url: String,
     /// The endpoint's signing secret [default: the provider's setting in the environment or in `.dev.vars`].
-    #[arg(long, hide_default_value = true)]
+    #[arg(long)]
     secret: Option<String>,
     /// The id of the delivery; give the same one to send it again [default: a new one].
     #[arg(long, value_name = "ID")]

@@ -69,12 +69,11 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
     if json {
         print::json(&verdict)?;
     } else {
-        match (&verdict.event_id, &verdict.code, &verdict.detail) {
-            (Some(id), ..) => print::line(&format!("ok {id}"))?,
-            (None, code, detail) => {
-                print::line(&format!("{}: {}", code.unwrap_or_default(), detail.as_deref().unwrap_or_default()))?
-            }
-        }
+        let line = match (verdict.event_id, verdict.code, &verdict.detail) {
+            (Some(id), ..) => format!("ok {id}"),
+            (None, code, detail) => format!("{}: {}", code.unwrap_or_default(), detail.as_deref().unwrap_or_default()),
+        };
+        print::line(&line)?;
     }
     Ok(if verdict.ok { Answer::Yes } else { Answer::No })
 }

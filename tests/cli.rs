@@ -788,7 +788,7 @@ fn every_command_shows_an_example() {
     for command in ["trigger", "token", "verify", "simulate"] {
         let ran = run(&mut plangate(&[command, "--help"]), "");
         assert_eq!(ran.code, 0);
-        assert!(ran.stdout.contains("\nExample:\n"), "{command}");
+        assert!(ran.stdout.contains("\nExample:\n  "), "{command}");
         assert!(ran.stdout.contains(&format!("plangate {command} ")), "{command}");
     }
     assert_eq!(run(&mut plangate(&[]), "").code, 2);

@@ -74,7 +74,8 @@ fn every_refusal_of_a_delivery_is_documented() {
         VerifyError::NoMatchingSignature,
     ];
     let document = openapi();
-    let refusal = document["paths"]["/webhooks/{provider}"]["post"]["responses"]["400"]["description"].as_str().unwrap();
+    let refusal =
+        document["paths"]["/webhooks/{provider}"]["post"]["responses"]["400"]["description"].as_str().unwrap();
     for error in errors {
         assert!(refusal.contains(&format!("`{}`", error.code())), "{}", error.code());
     }

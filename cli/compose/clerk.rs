@@ -112,17 +112,17 @@ impl Composer for Clerk {
         let scene = Scene::new(event_type, wish);
         let payer = scene.payer.key();
         Ok(match if wish.flat { Shape::Flat } else { *shape } {
-            Shape::Subscription { status, .. } => scene.enveloped(billing::subscription(&scene, status), payer),
+            Shape::Subscription { status, .. } => scene.enveloped(&billing::subscription(&scene, status), payer),
             Shape::Flat => {
                 let body = json!({"type": event_type, "timestamp": scene.at(), "data": flat::data(&scene)});
                 Composed { body, about: payer }
             }
-            Shape::Item { status } => scene.enveloped(billing::standalone_item(&scene, status), payer),
-            Shape::Payment { status } => scene.enveloped(billing::payment_attempt(&scene, status), payer),
+            Shape::Item { status } => scene.enveloped(&billing::standalone_item(&scene, status), payer),
+            Shape::Payment { status } => scene.enveloped(&billing::payment_attempt(&scene, status), payer),
             Shape::Directory(data) => {
                 let data = data(&scene);
                 let about = data.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-                scene.enveloped(data, about)
+                scene.enveloped(&data, about)
             }
         })
     }
@@ -215,7 +215,7 @@ impl<'a> Scene<'a> {
         ids::stable(prefix, &[&self.payer.key()])
     }
 
-    fn enveloped(&self, data: Value, about: String) -> Composed {
+    fn enveloped(&self, data: &Value, about: String) -> Composed {
         let body = json!({
             "object": "event",
             "type": self.event_type,
