@@ -39,9 +39,10 @@ fn runs(bytes: &[u8]) -> Vec<Vec<Range<usize>>> {
         } else if let Some(from) = start.take() {
             let joined = previous_end
                 .is_some_and(|end| from.saturating_sub(end) == 1 && matches!(bytes.get(end), Some(b' ' | b'-')));
+            let group = from..at;
             match runs.last_mut() {
-                Some(run) if joined => run.push(from..at),
-                _ => runs.push(vec![from..at]),
+                Some(run) if joined => run.push(group),
+                _ => runs.push(vec![group]),
             }
             previous_end = Some(at);
         }
