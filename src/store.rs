@@ -141,7 +141,8 @@ fn ledger_row(
             nothing(),
             nothing(),
             Param::from(Outcome::DeadLetter.as_str()),
-            Param::from(error.cause.as_str()),
+            // An error repeats what it found.
+            Param::Text(card::mask(&error.cause)),
             nothing(),
             Param::Text(card::mask(&String::from_utf8_lossy(verified.body()))),
         ),
