@@ -22,10 +22,15 @@ pub const LATEST_MIGRATION: &str = "0001_init.sql";
 const DELIVER: &str = include_str!("store/deliver.sql");
 const RECORDS: &str = include_str!("store/records.sql");
 const PAYMENTS: &str = include_str!("store/payments.sql");
-const PAYERS: &str =
-    concat!("WITH who(payer) AS (", include_str!("store/payer_of.sql"), ")\n", include_str!("store/payers.sql"));
+// MATERIALIZED: `who` is named many times and would be looked for each time.
+const PAYERS: &str = concat!(
+    "WITH who(payer) AS MATERIALIZED (",
+    include_str!("store/payer_of.sql"),
+    ")\n",
+    include_str!("store/payers.sql")
+);
 const OUTCOME_AND_SNAPSHOT: &str = concat!(
-    "WITH who(payer) AS (",
+    "WITH who(payer) AS MATERIALIZED (",
     include_str!("store/payer_of.sql"),
     ")\nSELECT (SELECT iif(attempts = read_attempt, outcome, 'duplicate') FROM deliveries \
      WHERE provider = ?1 AND event_id = ?2) AS outcome,\n",
@@ -136,7 +141,8 @@ fn ledger_row(
             nothing(),
             nothing(),
             Param::from(Outcome::DeadLetter.as_str()),
-            Param::from(error.cause.as_str()),
+            // An error repeats what it found.
+            Param::Text(card::mask(&error.cause)),
             nothing(),
             Param::Text(card::mask(&String::from_utf8_lossy(verified.body()))),
         ),

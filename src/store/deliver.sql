@@ -7,12 +7,18 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6,
     WHEN ?7 IS NOT NULL THEN ?7
     -- Only who it is about, which is never too late to say.
     WHEN json_type(?9, '$.records') IS NULL AND json_type(?9, '$.payments') IS NULL THEN 'stored'
+    -- Stored is what changes a row: the condition under which records.sql writes one, in terms of the event.
     WHEN EXISTS (
       SELECT 1 FROM json_each(?9, '$.records') e
       LEFT JOIN records r ON r.provider = ?1 AND r.id = e.value ->> 'id'
       WHERE r.id IS NULL
         OR (e.value ->> 'state' IS NOT NULL AND e.value ->> 'version' > r.version)
         OR (e.value ->> 'plan' IS NOT NULL AND e.value ->> 'version' > r.plan_version)
+        OR (e.value ->> 'payer' IS NOT NULL AND e.value ->> 'version' > r.payer_version)
+        OR (e.value ->> 'customer' IS NOT NULL AND e.value ->> 'version' > r.customer_version)
+        OR e.value ->> 'trial' > r.trial_used
+        OR e.value ->> 'started_at' < coalesce(r.started_at, e.value ->> 'started_at' + 1)
+        OR (r.subscription IS NULL AND e.value ->> 'subscription' IS NOT NULL)
     ) THEN 'stored'
     WHEN EXISTS (
       SELECT 1 FROM json_each(?9, '$.payments') e

@@ -1,6 +1,7 @@
 -- Whom a delivery is about: as it says, or as an earlier event about the same record said. ?1 provider, ?2 event id.
+-- CROSS JOIN keeps the order of the two: the planner would walk all of the provider's records instead.
 SELECT coalesce(d.payer, (
   SELECT r.payer FROM json_each(d.event, '$.records') e
-  JOIN records r ON r.provider = d.provider AND r.id = e.value ->> 'id'
+  CROSS JOIN records r ON r.provider = d.provider AND r.id = e.value ->> 'id'
   WHERE r.payer IS NOT NULL LIMIT 1))
 FROM deliveries d WHERE d.provider = ?1 AND d.event_id = ?2

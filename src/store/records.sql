@@ -39,8 +39,12 @@ ON CONFLICT (provider, id) DO UPDATE SET
   seats = iif(excluded.version > version, excluded.seats, seats),
   failed_attempts = iif(excluded.version > version, excluded.failed_attempts, failed_attempts),
   last_failure_at = iif(excluded.version > version, excluded.last_failure_at, last_failure_at),
-  occurred_at = iif(excluded.version > version, excluded.occurred_at, occurred_at),
-  event_id = iif(excluded.version > version, excluded.event_id, event_id),
+  -- The newest event about the state; while nothing has told the state, the newest that names the payer (which all of
+  -- the flat form do), so that it is not the first to arrive.
+  occurred_at = iif(excluded.version > version OR (version = '' AND excluded.version = ''
+    AND excluded.payer_version > payer_version), excluded.occurred_at, occurred_at),
+  event_id = iif(excluded.version > version OR (version = '' AND excluded.version = ''
+    AND excluded.payer_version > payer_version), excluded.event_id, event_id),
   version = max(version, excluded.version),
   subscription = coalesce(subscription, excluded.subscription),
   trial_used = max(trial_used, excluded.trial_used),

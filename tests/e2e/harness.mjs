@@ -89,8 +89,8 @@ export class Plangate {
       ],
       compatibilityDate: setting("compatibility_date"),
       bindings: Object.fromEntries(Object.entries(bindings).filter(([, value]) => value !== undefined)),
-      d1Databases: without.includes("DB") ? {} : { DB: setting("database_id") },
-      kvNamespaces: without.includes("ENTITLEMENTS") ? {} : { ENTITLEMENTS: setting("id") },
+      d1Databases: without.includes("DB") ? {} : { DB: "DB" },
+      kvNamespaces: without.includes("ENTITLEMENTS") ? {} : { ENTITLEMENTS: "ENTITLEMENTS" },
       resourcePersistencePath: join(this.state, "v3"),
       outboundService: outbound ?? (() => new Response("the worker asked for something", { status: 599 })),
       handleStructuredLogs: ({ level, message }) => this.logs.push({ level, message }),
@@ -185,8 +185,11 @@ export function token(user, { org, v1 = false, keys = KEYS, header = {}, sub = u
   return `${head}.${body}.${signature}`;
 }
 
+/** When every item of this run began. */
+const BEGUN = Date.now() - DAY_MS;
+
 /** A subscription item as Clerk sends it. The newest unless `at` says otherwise. */
-export function item(payer, { id, plan = "pro", status = "active", at = Date.now(), start = at - DAY_MS, end = start + 30 * DAY_MS, ...more } = {}) {
+export function item(payer, { id, plan = "pro", status = "active", at = Date.now(), start = BEGUN, end = start + 30 * DAY_MS, ...more } = {}) {
   const free = plan.startsWith("free_");
   return {
     object: "subscription_item", id: id ?? `csub_item_${plan}_${payer}`, status, is_free_trial: false, created_at: start, updated_at: at,

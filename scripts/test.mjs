@@ -1,0 +1,86 @@
+// npm test [-- --only name,name]: every check, in order, up to the first that fails.
+
+import { readdirSync } from "node:fs";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import { exitCodeOf, Failure, main, outputOf, root, say } from "./run.mjs";
+import { setUp } from "./setup/set-up.mjs";
+import { TARGET } from "./setup/wasm-library.mjs";
+
+const NO_WARNINGS = ["--", "-D", "warnings"];
+
+const CHECKS = [
+  { name: "format", run: () => exitCodeOf("cargo", ["fmt", "--check"]) },
+  { name: "clippy", run: () => exitCodeOf("cargo", ["clippy", "--all-targets", "--features", "cli", ...NO_WARNINGS]) },
+  {
+    name: "clippy-wasm",
+    run: (rust) => exitCodeOf("cargo", ["clippy", "--lib", "--target", TARGET, ...NO_WARNINGS], { env: rust.env }),
+  },
+  { name: "unit", run: () => exitCodeOf("cargo", ["test", "--features", "cli"]) },
+  { name: "build", run: () => exitCodeOf("node", ["scripts/build.mjs"]) },
+  {
+    // The worker with a route that panics, for the test that a panic does not poison an isolate.
+    name: "build-probe",
+    run: () => exitCodeOf("node", ["scripts/build.mjs", "--features", "panic-probe", "--out", "build-probe"]),
+  },
+  { name: "deploy-check", run: () => exitCodeOf("node", ["scripts/deploy.mjs", "--dry-run"]) },
+  { name: "e2e", needs: ["build", "build-probe"], run: endToEnd },
+];
+
+await main(async () => {
+  const { values } = parseArgs({ options: { only: { type: "string" } } });
+  const chosen = choose(values.only);
+  // A terminal may show colors; a log should not have them.
+  if (process.env.CI) process.env.CARGO_TERM_COLOR = "never";
+
+  const started = Date.now();
+  heading("set-up");
+  const rust = await setUp();
+  await addLinters();
+
+  for (const check of chosen) {
+    heading(check.name);
+    const checkStarted = Date.now();
+    const code = await check.run(rust);
+    const took = since(checkStarted);
+    if (code !== 0) {
+      throw new Failure(`${check.name} failed after ${took}; repeat just this with \`npm test -- --only ${check.name}\`.`);
+    }
+    say(`  ${check.name} passed in ${took}`);
+  }
+  say(`\nAll ${chosen.length} checks passed in ${since(started)}: ${chosen.map((check) => check.name).join(", ")}.`);
+});
+
+function choose(only) {
+  if (only === undefined) return CHECKS;
+  const names = only.split(",");
+  const unknown = names.find((name) => !CHECKS.some((check) => check.name === name));
+  if (unknown !== undefined) {
+    throw new Failure(`there is no check \`${unknown}\`; choose from ${CHECKS.map((check) => check.name).join(", ")}.`);
+  }
+  const needed = CHECKS.filter((check) => names.includes(check.name)).flatMap((check) => [check.name, ...(check.needs ?? [])]);
+  return CHECKS.filter((check) => needed.includes(check.name));
+}
+
+/** rustup's minimal profile comes without the two. */
+async function addLinters() {
+  if (outputOf("cargo", ["fmt", "--version"]) && outputOf("cargo", ["clippy", "--version"])) return;
+  if ((await exitCodeOf("rustup", ["component", "add", "rustfmt", "clippy"])) !== 0) {
+    throw new Failure("rustfmt or clippy is missing; run `rustup component add rustfmt clippy` and run this again.");
+  }
+}
+
+function endToEnd() {
+  const folder = path.join("tests", "e2e");
+  const files = readdirSync(path.join(root, folder)).filter((file) => file.endsWith(".test.mjs"));
+  return exitCodeOf("node", ["--test", ...files.map((file) => path.join(folder, file))]);
+}
+
+function heading(name) {
+  say(`\n── ${name} ${"─".repeat(70 - name.length)}`);
+}
+
+function since(start) {
+  const seconds = Math.round((Date.now() - start) / 1000);
+  return seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+}

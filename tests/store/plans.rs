@@ -1,0 +1,219 @@
+//! The statements themselves: that they fit the migrations, and that no row they do not need is ever walked.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use plangate::event::{ParseError, Parsed};
+use plangate::store::sqlite::MIGRATIONS;
+use plangate::store::{LATEST_MIGRATION, Statement, health, snapshots, webhook};
+use plangate::time::Timestamp;
+use rusqlite::Connection;
+use serde_json::json;
+
+use crate::history::{
+    NOW, Sent, Shop, T, identity_event, item, item_event, payer, payment_event, subscription_event, with,
+};
+
+/// What wrangler keeps of the migrations it applied.
+const D1_MIGRATIONS: &str = "CREATE TABLE d1_migrations (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, \
+                             applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL)";
+
+/// The names of the files in `migrations/`, in order, with their text.
+fn migration_files() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read_to_string(path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn the_code_lists_every_migration_and_names_the_last() {
+    let files = migration_files();
+    let texts: Vec<&str> = files.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(MIGRATIONS, texts);
+    assert_eq!(LATEST_MIGRATION, files.last().unwrap().0);
+    for (number, (name, _)) in files.iter().enumerate() {
+        assert!(name.starts_with(&format!("{:04}_", number + 1)) && name.ends_with(".sql"), "{name}");
+    }
+}
+
+#[test]
+fn migrations_apply_to_an_empty_database_and_every_statement_fits_them() {
+    let connection = Connection::open_in_memory().unwrap();
+    connection.execute_batch(D1_MIGRATIONS).unwrap();
+    for (name, text) in migration_files() {
+        connection.execute_batch(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    for statement in statements() {
+        let prepared = connection.prepare(statement.sql).unwrap_or_else(|error| panic!("{error}: {}", statement.sql));
+        assert_eq!(prepared.parameter_count(), statement.params.len(), "{}", statement.sql);
+    }
+}
+
+#[test]
+fn health_tells_of_migrations_dead_letters_and_deliveries() {
+    let mut shop = Shop::new();
+    shop.connection().execute_batch(D1_MIGRATIONS).unwrap();
+    let read = |shop: &Shop| -> serde_json::Value {
+        let text: String = shop.connection().query_row(health().sql, [], |row| row.get("health")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    assert_eq!(read(&shop), json!({"migration": null, "dead_letters": 0, "unassigned_records": 0, "deliveries": []}));
+    shop.connection()
+        .execute("INSERT INTO d1_migrations (name) VALUES ('0000_old.sql'), (?1)", [LATEST_MIGRATION])
+        .unwrap();
+    shop.deliver(&Sent::raw("e1", "not JSON"));
+    shop.deliver(&item_event(
+        "e2",
+        "active",
+        T,
+        with(item("user_1", "i_1", "active", "pro", T), json!({"payer": null})),
+    ));
+    assert_eq!(
+        read(&shop),
+        json!({
+            "migration": LATEST_MIGRATION,
+            "dead_letters": 1,
+            "unassigned_records": 1,
+            "deliveries": [
+                {"provider": "clerk", "outcome": "dead_letter", "detail": "", "count": 1, "last_at": NOW},
+                {"provider": "clerk", "outcome": "stored", "detail": "", "count": 1, "last_at": NOW},
+            ],
+        })
+    );
+}
+
+/// The names of tables that grow with use, as they are and as the statements call them.
+const GROWING: [&str; 8] = ["deliveries", "d", "records", "r", "payments", "payers", "p", "payment_attempts"];
+
+/// The steps of the plan that walk a whole table that grows.
+fn walks(connection: &Connection, sql: &str) -> Vec<String> {
+    let mut prepared = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let count = prepared.parameter_count();
+    let steps: Vec<String> = prepared
+        .query_map(rusqlite::params_from_iter(vec![rusqlite::types::Null; count]), |row| row.get("detail"))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert!(!steps.is_empty(), "{sql}");
+    steps
+        .into_iter()
+        .filter(|step| match step.split_once(' ') {
+            Some(("SCAN", rest)) => GROWING.contains(&rest.split(' ').next().unwrap()),
+            // By the provider alone: that is all of a table, or nearly.
+            Some(("SEARCH", rest)) => rest.ends_with("(provider=?)") || rest.contains("AUTOMATIC"),
+            _ => false,
+        })
+        .collect()
+}
+
+#[test]
+fn webhooks_and_checks_never_walk_a_table_that_grows() {
+    let shop = Shop::new();
+    shop.connection().execute_batch(D1_MIGRATIONS).unwrap();
+    for statement in statements() {
+        // Counting what is wrong reads the index of what is wrong, and nothing else.
+        let is_health = statement.sql == health().sql;
+        let walks = walks(shop.connection(), statement.sql);
+        let allowed = |step: &String| is_health && step == "SCAN deliveries USING COVERING INDEX dead_letters";
+        assert!(walks.iter().all(allowed), "{walks:?} in\n{}", statement.sql);
+    }
+    // Or the test sees nothing.
+    for sql in [
+        "SELECT * FROM records WHERE status = 'active'",
+        "SELECT 1 FROM deliveries d WHERE payer = ?1",
+        "SELECT r.payer FROM json_each(?1) e JOIN records r ON r.provider = ?2 AND r.id = e.value ->> 'id'",
+        "SELECT * FROM payments WHERE payment = ?1",
+    ] {
+        assert_eq!(walks(shop.connection(), sql).len(), 1, "{sql}");
+    }
+}
+
+/// Work done by the statements of a delivery, and of a check, in steps of SQLite's virtual machine.
+fn steps_among(others: i64) -> (i32, i32) {
+    let mut shop = Shop::new();
+    let load = |table: &str, columns: &str, values: &str| {
+        let numbers = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT ?1)";
+        let sql = format!("{numbers} INSERT INTO {table} ({columns}) SELECT {values} FROM n");
+        shop.connection().execute(&sql, [others]).unwrap();
+    };
+    load("payers", "payer, version", "'user:other_' || n, 1");
+    load(
+        "records",
+        "provider, id, payer, payer_version, customer_version, plan_free, plan_version, status, failed_attempts, \
+         occurred_at, event_id, version, trial_used",
+        "'clerk', 'i_other_' || n, 'user:other_' || n, '0', '0', 0, '0', 'active', 0, 1, 'e', '0', 0",
+    );
+    load(
+        "payments",
+        "provider, id, payer, status, created_at, occurred_at, event_id, version",
+        "'clerk', 'cpa_other_' || n, 'user:other_' || n, 'failed', 1, 1, 'e', '0'",
+    );
+    load(
+        "deliveries",
+        "provider, event_id, received_at, last_received_at, outcome",
+        "'clerk', 'e_other_' || n, 1, 1, 'stored'",
+    );
+
+    let history = [
+        item_event("e1", "active", T, item("user_1", "i_1", "active", "pro", T)),
+        payment_event("e2", T, "cpa_1", "cpay_1", "failed", T),
+    ];
+    for sent in &history {
+        shop.deliver(sent);
+    }
+    let anonymous = with(item("user_1", "i_1", "active", "pro", T + 1), json!({"payer": null}));
+    let sent = item_event("e3", "updated", T + 1, anonymous);
+    let steps = |statement: &Statement| {
+        let mut prepared = shop.connection().prepare(statement.sql).unwrap();
+        let mut rows = prepared.query(rusqlite::params_from_iter(&statement.params)).unwrap();
+        while rows.next().unwrap().is_some() {}
+        drop(rows);
+        prepared.get_status(rusqlite::StatementStatus::VmStep)
+    };
+    let at = Timestamp::from_millis(NOW);
+    let delivery = webhook("clerk", &sent.verified(), &sent.parse(), at).unwrap();
+    (delivery.iter().map(steps).sum(), steps(&snapshots((&payer("user_1"), Some(&payer("org_1"))), at)))
+}
+
+#[test]
+fn the_work_of_a_delivery_and_of_a_check_does_not_grow_with_the_number_of_payers() {
+    let (delivery, check) = steps_among(10);
+    assert!(delivery > 100 && check > 100, "{delivery} and {check} steps");
+    assert_eq!(steps_among(5_000), (delivery, check));
+}
+
+/// Every statement that the worker runs.
+fn statements() -> Vec<Statement> {
+    let sent = [
+        item_event("e1", "active", T, item("user_1", "i_1", "active", "pro", T)),
+        subscription_event("e2", "active", T, "user_1", vec![]),
+        payment_event("e3", T, "cpa_1", "cpay_1", "paid", T),
+        identity_event("e4", "user.deleted", T, "user_1"),
+        identity_event("e5", "session.created", T, "user_1"),
+        Sent::raw("e6", "not JSON"),
+    ];
+    let at = Timestamp::from_millis(NOW);
+    let mut all = Vec::new();
+    for sent in &sent {
+        all.extend(webhook("clerk", &sent.verified(), &sent.parse(), at).unwrap());
+    }
+    // Which one is which, or a case above does not show what it is there for.
+    let kinds = sent.each_ref().map(|sent| match sent.parse() {
+        Ok(Parsed::Event(_)) => "event",
+        Ok(Parsed::Ignored { .. }) => "ignored",
+        Err(ParseError { .. }) => "unreadable",
+    });
+    assert_eq!(kinds, ["event", "event", "event", "event", "ignored", "unreadable"]);
+    all.push(snapshots((&payer("user_1"), None), at));
+    all.push(snapshots((&payer("user_1"), Some(&payer("org_1"))), at));
+    all.push(health());
+    let different: BTreeSet<&str> = all.iter().map(|statement| statement.sql).collect();
+    assert_eq!(different.len(), 7, "deliver, records, payments, payers, outcome and snapshot, snapshots, health");
+    all
+}
