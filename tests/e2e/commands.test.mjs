@@ -1,0 +1,73 @@
+// The README's commands, as a user runs them: the worker by `npm start`, the story by `npm run demo`.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const state = mkdtempSync(join(tmpdir(), "plangate-start-"));
+let port, url, server;
+
+const npm = (args, env = {}) => spawn("npm", args, { cwd: ROOT, env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+const text = async (stream) => {
+  let all = "";
+  for await (const chunk of stream) all += chunk;
+  return all;
+};
+const run = async (args, env) => {
+  const child = npm(args, env);
+  const [stdout, stderr, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "exit")]);
+  return { code, stdout, stderr };
+};
+const freePort = async () => {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const { port: free } = probe.address();
+  probe.close();
+  await once(probe, "close");
+  return free;
+};
+
+before(async () => {
+  port = await freePort();
+  url = `http://localhost:${port}`;
+  server = npm(["start"], { PORT: String(port), PLANGATE_STATE: state });
+  server.stdout.resume();
+  await new Promise((resolve, reject) => {
+    let said = "";
+    server.stderr.on("data", (chunk) => (said += chunk) && said.includes("plangate is ready on") && resolve());
+    server.on("exit", () => reject(new Error(`npm start ended:\n${said}`)));
+  });
+});
+after(() => rmSync(state, { recursive: true, force: true }));
+
+test("the demo's story goes as told", async () => {
+  const { code, stdout, stderr } = await run(["run", "--silent", "demo"], { PLANGATE_URL: url });
+  assert.equal(code, 0, stdout + stderr);
+  assert.match(stdout, /All \d+ steps went as told/);
+  for (const headline of ["denied", "allowed", "forged", "still allowed", "stale", "Ended"]) assert.ok(stdout.includes(headline), headline);
+});
+
+test("the command line's event and token are understood by the worker", async () => {
+  const cli = (...args) => run(["run", "--silent", "plangate", "--", ...args]);
+  const trigger = await cli("trigger", "clerk", "subscriptionItem.active", "--user", "user_1", "--plan", "pro", "--url", url, "--json");
+  assert.equal(trigger.code, 0, trigger.stderr);
+  assert.equal(JSON.parse(trigger.stdout).response.body.outcome, "stored");
+  const token = await cli("token", "--user", "user_1");
+  const answer = await fetch(`${url}/v1/check?plan=pro`, { headers: { authorization: `Bearer ${token.stdout.trim()}` } });
+  assert.equal((await answer.json()).allowed, true);
+});
+
+test("a second start on the same port says what to do, and an end leaves nothing behind", async () => {
+  const second = await run(["start"], { PORT: String(port), PLANGATE_STATE: state });
+  assert.notEqual(second.code, 0);
+  assert.match(second.stderr, new RegExp(`port ${port} is in use`));
+  server.kill("SIGINT");
+  await once(server, "exit");
+  await assert.rejects(fetch(`${url}/healthz`));
+});
