@@ -388,12 +388,13 @@ impl<'a> View<'a> {
         if let Some(held) = in_scope().find(|held| held.is_paid_grant()) {
             return self.denial(otherwise, scope, Some(held.payer), Some(held.record));
         }
-        let asked = self.snapshots.iter().filter(|snapshot| scope.is_none_or(|kind| snapshot.payer.kind() == kind));
-        let deleted = asked.clone().find(|snapshot| snapshot.deleted_at.is_some());
-        let payer = deleted.or_else(|| asked.clone().next()).map(|snapshot| &snapshot.payer);
-        let reason = match (deleted, otherwise) {
-            (Some(_), _) if asked.count() == 1 => Reason::PayerDeleted,
-            (_, Reason::UnknownPlan | Reason::UnknownFeature) => otherwise,
+        let asked = || self.snapshots.iter().filter(|snapshot| scope.is_none_or(|kind| snapshot.payer.kind() == kind));
+        // A deleted organization says nothing about the user beside it.
+        let living = asked().find(|snapshot| snapshot.deleted_at.is_none());
+        let payer = living.or_else(|| asked().next()).map(|snapshot| &snapshot.payer);
+        let reason = match otherwise {
+            _ if living.is_none() && payer.is_some() => Reason::PayerDeleted,
+            Reason::UnknownPlan | Reason::UnknownFeature => otherwise,
             _ => Reason::NoSubscription,
         };
         self.denial(reason, scope, payer, None)

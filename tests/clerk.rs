@@ -482,9 +482,15 @@ fn whatever_can_be_read_can_be_stored() {
     let mut store = SqliteStore::in_memory().unwrap();
     let mut seen = HashSet::new();
     for_every_odd_payload(|what, body| {
-        // Most scalars are not read at all: what reads the same is stored the same.
-        if !seen.insert(format!("{:?}", parse("msg_1", body))) {
+        // Most scalars are not read at all: what reads the same is stored the same. What cannot be read is one body as
+        // good as another.
+        let reading = parse("msg_1", body).map_err(|error| error.event_type);
+        if !seen.insert(format!("{reading:?}")) {
             return;
+        }
+        // A few at a time, for a store of thousands of records for one payer is slow to read back.
+        if seen.len() % 50 == 0 {
+            store = SqliteStore::in_memory().unwrap();
         }
         let verified = Verified::recorded(format!("msg_{}", seen.len()), now, body);
         let parsed = clerk().parse(&verified, &ours());
@@ -496,7 +502,7 @@ fn whatever_can_be_read_can_be_stored() {
             Err(_) => assert_eq!(outcome, Outcome::DeadLetter, "{what}"),
         }
     });
-    assert!(seen.len() > 5_000, "{} different readings", seen.len());
+    assert!(seen.len() > 2_000, "{} different readings", seen.len());
 }
 
 struct Payload {

@@ -55,7 +55,7 @@ fn but_for_attempts(shop: &Shop) -> String {
     [shop.rows(ledger).join("\n"), shop.rows(payers).join("\n"), shop.state()].join("\n")
 }
 
-// one transaction.
+// One transaction.
 
 #[test]
 fn duplicate_delivery_changes_nothing() {
@@ -191,7 +191,7 @@ fn a_payers_version_grows_with_every_delivery_about_it_and_with_no_duplicate() {
     assert_eq!(shop.snapshot("user_1").version, 5, "another payer's event");
 }
 
-// the object's own clock.
+// The object's own clock.
 
 #[test]
 fn older_event_does_not_override_newer() {
@@ -376,7 +376,7 @@ fn a_trial_once_used_stays_used() {
     assert!(Shop::after([&flat]).snapshot("user_1").has_used_trial());
 }
 
-// nothing is deleted.
+// Nothing is deleted.
 
 #[test]
 fn a_tombstone_survives_late_events() {
@@ -432,7 +432,7 @@ fn an_end_is_a_status_and_takes_no_row_away() {
     assert!(!shop.allows("user_1", "pro", NOW));
 }
 
-// all of a payer's records count.
+// All of a payer's records count.
 
 #[test]
 fn an_old_items_end_after_the_new_items_start_keeps_the_new_plan() {
@@ -503,7 +503,7 @@ fn of_more_than_64_records_a_snapshot_keeps_the_live_and_the_newest() {
     assert!(shop.allows("user_1", "pro", NOW));
 }
 
-// unknown is safe.
+// Unknown is safe; no card data.
 
 #[test]
 fn an_unknown_status_is_kept_as_text_and_grants_nothing() {

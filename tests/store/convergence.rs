@@ -1,7 +1,8 @@
 //! Any order, any duplication of a history ends in the same state.
 //!
-//! Each lifecycle is delivered in every order there is, once with every event sent once and once with every event sent
-//! twice, and each time the full contents of the state are compared with those of the order in which things happened.
+//! Each lifecycle is delivered in every order there is, with every event sent twice, and each time the full contents of
+//! the state are compared with those of the order in which things happened. The second copies write no row at all, so
+//! the same holds with every event sent once.
 
 use plangate::event::{ParseError, Parsed};
 use plangate::store::Outcome;
@@ -9,7 +10,8 @@ use plangate::time::DAY_MS;
 use serde_json::{Value, json};
 
 use crate::history::{
-    Sent, Shop, T, flat_event, free_item, identity_event, item, item_event, payment_event, subscription_event, with,
+    Ran, Sent, Shop, T, flat_event, free_item, identity_event, item, item_event, payment_event, subscription_event,
+    with,
 };
 
 /// A delivery with what is read out of it.
@@ -18,21 +20,15 @@ type Read = (Sent, Result<Parsed, ParseError>);
 #[track_caller]
 fn converges(history: &[Sent]) {
     let history: Vec<Read> = history.iter().map(|sent| (sent.clone(), sent.parse())).collect();
-    for (sent, parsed) in &history {
-        assert!(matches!(parsed, Ok(Parsed::Event(_))), "{}: {parsed:?}", sent.event_id);
-    }
     let expected = Shop::after(history.iter().map(|(sent, _)| sent)).state();
-    let shop = Shop::new();
-    for copies in [1, 2] {
-        walk(&shop, &history, &mut Vec::new(), copies, &expected);
-    }
+    walk(&Shop::new(), &history, &mut Vec::new(), &expected);
 }
 
 /// Delivers every event that is not yet in `order`, each tentatively, and goes on from there.
-fn walk(shop: &Shop, history: &[Read], order: &mut Vec<usize>, copies: usize, expected: &str) {
+fn walk(shop: &Shop, history: &[Read], order: &mut Vec<usize>, expected: &str) {
     if order.len() == history.len() {
         let ids: Vec<&str> = order.iter().map(|index| history[*index].0.event_id.as_str()).collect();
-        assert_eq!(shop.state(), expected, "delivered {copies} times each, in the order {ids:?}");
+        assert_eq!(shop.state(), expected, "in the order {ids:?}");
         return;
     }
     for index in 0..history.len() {
@@ -41,24 +37,23 @@ fn walk(shop: &Shop, history: &[Read], order: &mut Vec<usize>, copies: usize, ex
         }
         shop.tentatively(|shop| {
             let (sent, parsed) = &history[index];
-            deliver(shop, sent, parsed);
-            for _ in 1..copies {
-                assert_eq!(shop.run(sent, parsed), (Outcome::Duplicate, 0), "{} again", sent.event_id);
-            }
+            deliver_twice(shop, sent, parsed);
             order.push(index);
-            walk(shop, history, order, copies, expected);
+            walk(shop, history, order, expected);
             order.pop();
         });
     }
 }
 
-/// What is stored was written, and what is stale was not: a stale delivery costs no write.
-fn deliver(shop: &Shop, sent: &Sent, parsed: &Result<Parsed, ParseError>) {
-    let (outcome, written) = shop.run(sent, parsed);
-    let Ok(Parsed::Event(event)) = parsed else { return };
+/// What is stored writes rows and what is stale writes none; the second copy writes none at all.
+fn deliver_twice(shop: &Shop, sent: &Sent, parsed: &Result<Parsed, ParseError>) {
+    let Ok(Parsed::Event(event)) = parsed else { panic!("{}: {parsed:?}", sent.event_id) };
     let shows_state = !event.records.is_empty() || !event.payments.is_empty();
-    let expected = if written > 0 || !shows_state { Outcome::Stored } else { Outcome::Stale };
-    assert_eq!(outcome, expected, "{}: {written} rows were written", sent.event_id);
+    let first = shop.run(sent, parsed);
+    let expected = if first.state_rows > 0 || !shows_state { Outcome::Stored } else { Outcome::Stale };
+    assert_eq!(first.outcome, expected, "{}: {first:?}", sent.event_id);
+    let second = shop.run(sent, parsed);
+    assert_eq!(second, Ran { outcome: Outcome::Duplicate, state_rows: 0, payer_rows: 0 }, "{} again", sent.event_id);
 }
 
 #[test]
@@ -353,7 +348,7 @@ impl Numbers {
 
 #[test]
 fn histories_made_of_random_events_converge() {
-    for seed in 0..60 {
+    for seed in 0..150 {
         let mut numbers = Numbers(seed);
         let history: Vec<Sent> = (0..8).map(|number| numbers.sent(&format!("e{number}"))).collect();
         let read: Vec<Read> = history.iter().map(|sent| (sent.clone(), sent.parse())).collect();

@@ -126,6 +126,14 @@ pub fn payer(id: &str) -> Payer {
     Payer::new(kind, id).unwrap()
 }
 
+/// What came of a delivery, and how many rows of records and payments, and of payers, were written for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ran {
+    pub outcome: Outcome,
+    pub state_rows: u64,
+    pub payer_rows: u64,
+}
+
 /// A store, and what may be seen of it.
 pub struct Shop {
     pub store: SqliteStore,
@@ -168,19 +176,22 @@ impl Shop {
         self.store.deliver("clerk", &sent.verified(), parsed, Timestamp::from_millis(NOW)).unwrap()
     }
 
-    /// Runs the statements of one delivery on the open transaction: what became of it, and how many rows of state
-    /// (records and payments) were written for it.
-    pub fn run(&self, sent: &Sent, parsed: &Result<Parsed, ParseError>) -> (Outcome, usize) {
-        let mut written = 0;
-        let mut outcome = None;
+    /// Runs the statements of one delivery on the open transaction.
+    pub fn run(&self, sent: &Sent, parsed: &Result<Parsed, ParseError>) -> Ran {
+        let (mut state_rows, mut payer_rows) = (0, 0);
+        let mut last = None;
         for statement in webhook("clerk", &sent.verified(), parsed, Timestamp::from_millis(NOW)).unwrap() {
-            outcome = run_statement(self.connection(), &statement).into_iter().next();
-            if statement.sql.contains("INSERT INTO records") || statement.sql.contains("INSERT INTO payments") {
-                written += usize::try_from(self.connection().changes()).unwrap();
+            last = run_statement(self.connection(), &statement).into_iter().next();
+            let writes = |table: &str| statement.sql.contains(&format!("INSERT INTO {table}\n"));
+            let rows = self.connection().changes();
+            if writes("records") || writes("payments") {
+                state_rows += rows;
+            } else if statement.sql.contains("INSERT INTO payers ") {
+                payer_rows += rows;
             }
         }
-        let Some(Stored::Text(outcome)) = outcome.unwrap().into_iter().next() else { panic!("no outcome") };
-        (Outcome::parse(&outcome).unwrap(), written)
+        let Some(Stored::Text(outcome)) = last.unwrap().into_iter().next() else { panic!("no outcome") };
+        Ran { outcome: Outcome::parse(&outcome).unwrap(), state_rows, payer_rows }
     }
 
     /// Does something and undoes it.
