@@ -335,6 +335,20 @@ fn an_item_without_a_payer_is_linked_by_its_subscription_whichever_comes_first()
 }
 
 #[test]
+fn the_newest_event_that_says_whose_a_record_is_decides_it() {
+    let history = [
+        item_event("e1", "active", T, item("user_1", "i_1", "active", "pro", T)),
+        item_event("e2", "updated", T + 5, item("org_1", "i_1", "active", "pro", T + 5)),
+        item_event("e3", "updated", T + 9, with(item("org_1", "i_1", "active", "pro", T + 9), json!({"payer": null}))),
+    ];
+    for order in [[0, 1, 2], [0, 2, 1], [2, 1, 0], [1, 2, 0], [1, 0, 2], [2, 0, 1]] {
+        let shop = Shop::after(order.map(|index| &history[index]));
+        assert!(shop.allows("org_1", "pro", NOW) && !shop.allows("user_1", "pro", NOW), "{order:?}");
+        assert_eq!(shop.snapshot("org_1").records[0].customer.as_deref(), Some("cpayer_org_1"), "{order:?}");
+    }
+}
+
+#[test]
 fn the_start_is_the_earliest_that_any_event_told() {
     let started = |id, at: i64, created: i64| {
         item_event(id, "updated", at, with(item("user_1", "i_1", "active", "pro", at), json!({"created_at": created})))
