@@ -9,6 +9,7 @@
 pub mod sqlite;
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use crate::card;
 use crate::delivery::Verified;
@@ -19,30 +20,43 @@ use crate::time::Timestamp;
 /// The last of `migrations/`: what the database must have seen for this code.
 pub const LATEST_MIGRATION: &str = "0001_init.sql";
 
-const DELIVER: &str = include_str!("store/deliver.sql");
-const RECORDS: &str = include_str!("store/records.sql");
-const PAYMENTS: &str = include_str!("store/payments.sql");
+static DELIVER: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/deliver.sql")));
+static RECORDS: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/records.sql")));
+static PAYMENTS: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/payments.sql")));
 // MATERIALIZED: `who` is named many times and would be looked for each time.
-const PAYERS: &str = concat!(
-    "WITH who(payer) AS MATERIALIZED (",
-    include_str!("store/payer_of.sql"),
-    ")\n",
-    include_str!("store/payers.sql")
-);
-const OUTCOME_AND_SNAPSHOT: &str = concat!(
-    "WITH who(payer) AS MATERIALIZED (",
-    include_str!("store/payer_of.sql"),
-    ")\nSELECT (SELECT iif(attempts = read_attempt, outcome, 'duplicate') FROM deliveries \
-     WHERE provider = ?1 AND event_id = ?2) AS outcome,\n",
-    include_str!("store/snapshot.sql"),
-    " AS snapshot FROM who LEFT JOIN payers p ON p.payer = who.payer"
-);
-const SNAPSHOTS: &str = concat!(
-    "WITH who(payer) AS (VALUES (?1), (?2))\nSELECT who.payer AS payer,\n",
-    include_str!("store/snapshot.sql"),
-    " AS snapshot FROM who LEFT JOIN payers p ON p.payer = who.payer WHERE who.payer IS NOT NULL"
-);
-const HEALTH: &str = include_str!("store/health.sql");
+static PAYERS: LazyLock<String> = LazyLock::new(|| {
+    compact(concat!(
+        "WITH who(payer) AS MATERIALIZED (",
+        include_str!("store/payer_of.sql"),
+        ")\n",
+        include_str!("store/payers.sql")
+    ))
+});
+static OUTCOME_AND_SNAPSHOT: LazyLock<String> = LazyLock::new(|| {
+    compact(concat!(
+        "WITH who(payer) AS MATERIALIZED (",
+        include_str!("store/payer_of.sql"),
+        ")\nSELECT (SELECT iif(attempts = read_attempt, outcome, 'duplicate') FROM deliveries \
+         WHERE provider = ?1 AND event_id = ?2) AS outcome,\n",
+        include_str!("store/snapshot.sql"),
+        " AS snapshot FROM who LEFT JOIN payers p ON p.payer = who.payer"
+    ))
+});
+static SNAPSHOTS: LazyLock<String> = LazyLock::new(|| {
+    compact(concat!(
+        "WITH who(payer) AS (VALUES (?1), (?2))\nSELECT who.payer AS payer,\n",
+        include_str!("store/snapshot.sql"),
+        " AS snapshot FROM who LEFT JOIN payers p ON p.payer = who.payer WHERE who.payer IS NOT NULL"
+    ))
+});
+static HEALTH: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/health.sql")));
+
+/// A statement without its comments and line breaks: its text crosses to D1 with every request. No text within our
+/// statements holds `--` or a line break.
+fn compact(sql: &str) -> String {
+    let lines = sql.lines().map(|line| line.split("--").next().unwrap_or_default().trim());
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
 
 /// A value bound to a statement.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -94,19 +108,19 @@ pub fn webhook(
     now: Timestamp,
 ) -> Result<Vec<Statement>, serde_json::Error> {
     let key = || vec![Param::from(provider), Param::from(verified.event_id())];
-    let mut statements = vec![Statement { sql: DELIVER, params: ledger_row(provider, verified, parsed, now)? }];
+    let mut statements = vec![Statement { sql: &DELIVER, params: ledger_row(provider, verified, parsed, now)? }];
     if let Ok(Parsed::Event(event)) = parsed {
         if !event.records.is_empty() {
-            statements.push(Statement { sql: RECORDS, params: key() });
+            statements.push(Statement { sql: &RECORDS, params: key() });
         }
         if !event.payments.is_empty() {
-            statements.push(Statement { sql: PAYMENTS, params: key() });
+            statements.push(Statement { sql: &PAYMENTS, params: key() });
         }
-        statements.push(Statement { sql: PAYERS, params: key() });
+        statements.push(Statement { sql: &PAYERS, params: key() });
     }
     let mut params = key();
     params.push(now.into());
-    statements.push(Statement { sql: OUTCOME_AND_SNAPSHOT, params });
+    statements.push(Statement { sql: &OUTCOME_AND_SNAPSHOT, params });
     Ok(statements)
 }
 
@@ -167,13 +181,13 @@ fn ledger_row(
 pub fn snapshots(payers: (&Payer, Option<&Payer>), now: Timestamp) -> Statement {
     let (first, second) = payers;
     let params = vec![Param::Text(first.key()), Param::from(second.map(Payer::key)), now.into()];
-    Statement { sql: SNAPSHOTS, params }
+    Statement { sql: &SNAPSHOTS, params }
 }
 
 /// Reads what `/healthz` shows of the database: one row, `health`, as JSON.
 #[must_use]
 pub fn health() -> Statement {
-    Statement { sql: HEALTH, params: Vec::new() }
+    Statement { sql: &HEALTH, params: Vec::new() }
 }
 
 /// What became of a delivery. Every one of these is a success to the sender.

@@ -12,7 +12,7 @@ extern "C" {
     pub(super) type D1;
 
     #[wasm_bindgen(method, structural, catch)]
-    pub(super) fn prepare(this: &D1, sql: &str) -> Result<D1Statement, JsValue>;
+    pub(super) fn prepare(this: &D1, sql: &JsValue) -> Result<D1Statement, JsValue>;
 
     #[wasm_bindgen(method, structural, catch)]
     pub(super) fn batch(this: &D1, statements: &Array) -> Result<Promise, JsValue>;

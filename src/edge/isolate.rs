@@ -2,6 +2,7 @@
 //! bounded, and all of it can be lost at any time.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use js_sys::JSON;
@@ -29,6 +30,7 @@ const DENIAL_MS: i64 = 1_000;
 thread_local! {
     static SETTINGS: RefCell<Option<Rc<Settings>>> = const { RefCell::new(None) };
     static SESSIONS: RefCell<Memory<String, Session>> = RefCell::new(Memory::new(TOKENS));
+    static TEXTS: RefCell<HashMap<*const u8, JsValue>> = RefCell::new(HashMap::new());
     static REMEMBERED: RefCell<Memory<String, Remembered>> = RefCell::new(Memory::new(SNAPSHOTS));
 }
 
@@ -51,6 +53,11 @@ pub(super) fn settings(env: &Env) -> Rc<Settings> {
 fn variable(env: &Env, name: &str) -> Option<String> {
     let value: JsValue = binding(env, name)?;
     value.as_string().or_else(|| JSON::stringify(&value).ok().map(String::from))
+}
+
+/// A text of the program as a JavaScript string, made once: a statement has some kB, and crossing costs by the byte.
+pub(super) fn javascript_text(text: &'static str) -> JsValue {
+    TEXTS.with_borrow_mut(|texts| texts.entry(text.as_ptr()).or_insert_with(|| JsValue::from_str(text)).clone())
 }
 
 /// The session of a token that was verified before, if it may still be used.

@@ -7,6 +7,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
 
 use super::bindings::{D1, D1Statement, Kv, binding, message, object, settled};
+use super::isolate;
 use super::log::Line;
 use super::response::Failure;
 use crate::delivery::Verified;
@@ -170,7 +171,7 @@ async fn rows(env: &Env, statement: &Statement) -> Result<Array, JsValue> {
 
 fn bind(d1: &D1, statement: &Statement) -> Result<D1Statement, JsValue> {
     let values: Array = statement.params.iter().map(value).collect();
-    d1.prepare(statement.sql)?.bind(&values)
+    d1.prepare(&isolate::javascript_text(statement.sql))?.bind(&values)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "times in milliseconds are far below 2^53, and D1 takes numbers only")]

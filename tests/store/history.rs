@@ -182,7 +182,7 @@ impl Shop {
         let mut last = None;
         for statement in webhook("clerk", &sent.verified(), parsed, Timestamp::from_millis(NOW)).unwrap() {
             last = run_statement(self.connection(), &statement).into_iter().next();
-            let writes = |table: &str| statement.sql.contains(&format!("INSERT INTO {table}\n"));
+            let writes = |table: &str| statement.sql.contains(&format!("INSERT INTO {table} "));
             let rows = self.connection().changes();
             if writes("records") || writes("payments") {
                 state_rows += rows;
