@@ -1,6 +1,7 @@
 //! Cloudflare Workers: the only part that knows of them. It translates requests into the core's questions and the
 //! core's answers into responses; it reads the clock, once a request; it logs.
 
+mod admin;
 mod bindings;
 mod caller;
 mod check;
@@ -61,6 +62,9 @@ impl Edge<'_> {
             let provider = provider::named(name).ok_or(Failure::UnknownProvider)?;
             self.allow(&["POST"])?;
             return webhook::handle(self, provider).await;
+        }
+        if let Some(what) = path.strip_prefix("/admin/") {
+            return admin::handle(self, what).await;
         }
         match path {
             "/v1/check" | "/v1/entitlements" if self.request.method() == "OPTIONS" => Ok(self.preflight()),

@@ -42,6 +42,8 @@ pub struct Settings {
     pub publishable_key: Option<PublishableKey>,
     /// Keys of servers.
     pub api_keys: Vec<ApiKey>,
+    /// The key of the `/admin` routes; without one there are none.
+    pub admin_token: Option<ApiKey>,
     /// Origins that a browser may ask from.
     pub allowed_origins: Vec<String>,
     /// What is sold.
@@ -132,6 +134,7 @@ impl Settings {
         let issuer = reader.text("CLERK_ISSUER").or_else(|| publishable_key.as_ref().map(PublishableKey::issuer));
         let session = SessionPolicy { issuer, authorized_parties: reader.list("AUTHORIZED_PARTIES") };
         let api_keys = reader.api_keys();
+        let admin_token = reader.admin_token();
         let catalog = reader.catalog();
         let slack = reader.number("RENEWAL_SLACK_HOURS", 0..=MAX_POLICY_HOURS, 24);
         let grace = reader.number("PAST_DUE_GRACE_DAYS", 0..=MAX_POLICY_DAYS, 0);
@@ -147,6 +150,7 @@ impl Settings {
             session_keys,
             publishable_key,
             api_keys,
+            admin_token,
             allowed_origins: reader.origins("ALLOWED_ORIGINS"),
             catalog,
             policy: Policy::new(slack, grace),
@@ -267,6 +271,15 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             self.missing("API_KEYS", "is not set: no server can ask");
         }
         long.into_iter().map(|key| ApiKey(key.into_bytes())).collect()
+    }
+
+    fn admin_token(&mut self) -> Option<ApiKey> {
+        let token = self.text("ADMIN_TOKEN")?;
+        if token.len() < MIN_API_KEY_BYTES {
+            self.unusable("ADMIN_TOKEN", format_args!("has fewer than {MIN_API_KEY_BYTES} characters"));
+            return None;
+        }
+        Some(ApiKey(token.into_bytes()))
     }
 
     fn catalog(&mut self) -> Catalog {

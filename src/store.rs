@@ -14,11 +14,12 @@ use std::sync::LazyLock;
 use crate::card;
 use crate::delivery::Verified;
 use crate::event::{Event, ParseError, Parsed};
+use crate::ledger::Filter;
 use crate::payer::Payer;
 use crate::time::Timestamp;
 
 /// The last of `migrations/`: what the database must have seen for this code.
-pub const LATEST_MIGRATION: &str = "0001_init.sql";
+pub const LATEST_MIGRATION: &str = "0002_ledger_by_payer.sql";
 
 static DELIVER: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/deliver.sql")));
 static RECORDS: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/records.sql")));
@@ -50,6 +51,16 @@ static SNAPSHOTS: LazyLock<String> = LazyLock::new(|| {
     ))
 });
 static HEALTH: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/health.sql")));
+static LEDGER: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/ledger.sql")));
+// A condition that may be off uses no index, so those that have one are made plain where they are on.
+static LEDGER_OF_PAYER: LazyLock<String> = LazyLock::new(|| LEDGER.replace("(?3 IS NULL OR payer = ?3)", "payer = ?3"));
+static LEDGER_ROW: LazyLock<String> = LazyLock::new(|| {
+    let of_provider = LEDGER.replace("(?1 IS NULL OR provider = ?1)", "provider = ?1");
+    of_provider.replace("(?9 IS NULL OR event_id = ?9)", "event_id = ?9")
+});
+
+/// Who the ledger says acted when it was not a provider but an operator.
+pub const OPERATOR: &str = "operator";
 
 /// A statement without its comments and line breaks: its text crosses to D1 with every request. No text within our
 /// statements holds `--` or a line break.
@@ -182,6 +193,49 @@ pub fn snapshots(payers: (&Payer, Option<&Payer>), now: Timestamp) -> Statement 
     let (first, second) = payers;
     let params = vec![Param::Text(first.key()), Param::from(second.map(Payer::key)), now.into()];
     Statement { sql: &SNAPSHOTS, params }
+}
+
+/// Reads a page of the ledger: one row, `page`, as JSON (see [`crate::ledger::Page`]).
+#[must_use]
+pub fn ledger(filter: &Filter) -> Statement {
+    let sql: &str = match filter {
+        Filter { provider: Some(_), event_id: Some(_), .. } => &LEDGER_ROW,
+        Filter { payer: Some(_), .. } => &LEDGER_OF_PAYER,
+        _ => &LEDGER,
+    };
+    Statement { sql, params: filter.params() }
+}
+
+/// Derives the state anew from a row of the ledger, as one transaction that answers like [`webhook`]. Where nothing was
+/// damaged nothing changes.
+#[must_use]
+pub fn reapply(provider: &str, event_id: &str, now: Timestamp) -> Vec<Statement> {
+    let key = || vec![Param::from(provider), Param::from(event_id)];
+    let mut params = key();
+    params.push(now.into());
+    vec![
+        Statement { sql: &RECORDS, params: key() },
+        Statement { sql: &PAYMENTS, params: key() },
+        Statement { sql: &OUTCOME_AND_SNAPSHOT, params },
+    ]
+}
+
+/// Notes in the ledger what an operator did.
+#[must_use]
+pub fn note(id: &str, action: &str, detail: &str, now: Timestamp) -> Statement {
+    let params = vec![
+        Param::from(OPERATOR),
+        Param::from(id),
+        Param::from(action),
+        Param::Null,
+        now.into(),
+        now.into(),
+        Param::from(Outcome::Stored.as_str()),
+        Param::from(detail),
+        Param::Null,
+        Param::Null,
+    ];
+    Statement { sql: &DELIVER, params }
 }
 
 /// Reads what `/healthz` shows of the database: one row, `health`, as JSON.

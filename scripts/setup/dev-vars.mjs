@@ -30,6 +30,7 @@ function freshSecrets() {
     CLERK_JWT_KEY: onOneLine(publicKey),
     DEV_SESSION_PRIVATE_KEY: onOneLine(privateKey),
     API_KEYS: `pgk_${randomBytes(24).toString("hex")}`,
+    ADMIN_TOKEN: `pga_${randomBytes(24).toString("hex")}`,
   };
 }
 

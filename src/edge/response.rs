@@ -112,6 +112,12 @@ pub(super) enum Failure {
     UnknownApiKey {
         any_set: bool,
     },
+    /// An operator's request without the operator's token.
+    NotTheOperator,
+    /// A filter of the ledger, or an operator's request, that cannot be read.
+    AdminRequest(String),
+    /// There is no such delivery in the ledger.
+    NoSuchEvent,
     /// No way to verify callers of this kind is set.
     AuthNotConfigured {
         complaint: String,
@@ -150,6 +156,9 @@ impl Failure {
             Self::Question(_) => (400, "invalid_request", "The question cannot be answered"),
             Self::Token(error) => (401, error.code(), "The caller is not signed in"),
             Self::UnknownApiKey { .. } => (401, "invalid_api_key", "The server key is not known"),
+            Self::NotTheOperator => (401, "invalid_admin_token", "This is for operators"),
+            Self::AdminRequest(_) => (400, "invalid_request", "The request cannot be carried out as it is"),
+            Self::NoSuchEvent => (404, "unknown_event", "There is no such delivery"),
             Self::AuthNotConfigured { .. } => (503, "auth_not_configured", "Callers cannot be verified yet"),
             Self::KeysUnavailable(_) => (503, "jwks_unavailable", "The issuer's keys could not be fetched"),
             Self::CatalogUnusable { .. } => (503, "catalog_unusable", "The catalog of plans cannot be read"),
@@ -175,6 +184,9 @@ impl Failure {
             Self::Token(error) => error.to_string(),
             Self::UnknownApiKey { any_set: true } => "it is none of API_KEYS".into(),
             Self::UnknownApiKey { any_set: false } => "it is no session token, and API_KEYS is not set".into(),
+            Self::NotTheOperator => "it takes `Authorization: Bearer ADMIN_TOKEN`".into(),
+            Self::AdminRequest(cause) => cause.clone(),
+            Self::NoSuchEvent => "no delivery with this provider and event id is in the ledger".into(),
             Self::KeysUnavailable(_) => "try again in a moment".into(),
             Self::StoreUnavailable { what, .. } => format!("{what}; try again in a moment"),
             Self::Internal(_) => "the log has it under this request id".into(),
@@ -192,6 +204,7 @@ impl Failure {
             | Self::CatalogUnusable { complaint } => Line::error(format!("settings are incomplete: {complaint}")),
             Self::KeysUnavailable(cause) => Line::error(format!("failed to fetch the issuer's keys: {cause}")),
             Self::StoreUnavailable { what, cause } => Line::error(format!("{what}: {cause}")),
+            Self::NotTheOperator => Line::warn("an admin route was asked for without the admin token"),
             Self::UnreadableBody(cause) => Line::warn(format!("failed to receive a body: {cause}")),
             Self::Internal(cause) => Line::error(format!("internal failure: {cause}")),
             _ => return None,

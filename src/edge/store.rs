@@ -12,6 +12,7 @@ use super::log::Line;
 use super::response::Failure;
 use crate::delivery::Verified;
 use crate::event::{ParseError, Parsed};
+use crate::ledger::{Filter, Page};
 use crate::payer::Payer;
 use crate::snapshot::Snapshot;
 use crate::store::{self, Outcome, Param, Statement};
@@ -67,6 +68,34 @@ pub(super) async fn read(env: &Env, payers: &[Payer], now: Timestamp) -> Result<
     });
     let in_order: Option<Vec<_>> = in_order.collect();
     in_order.ok_or_else(|| Failure::StoreUnavailable { what: WHAT, cause: "a payer is missing in the answer".into() })
+}
+
+/// Reads a page of the ledger.
+pub(super) async fn ledger(env: &Env, filter: &Filter) -> Result<Page, Failure> {
+    const WHAT: &str = "the ledger could not be read";
+    let rows = rows(env, &store::ledger(filter)).await.map_err(|thrown| unavailable(WHAT, &thrown))?;
+    let json = rows.get(0).unchecked_into::<Array>().get(0).as_string().unwrap_or_default();
+    Page::parse(&json, filter.limit).map_err(|error| Failure::StoreUnavailable { what: WHAT, cause: error.to_string() })
+}
+
+/// Derives the state anew from a row of the ledger.
+pub(super) async fn reapply(
+    env: &Env,
+    provider: &str,
+    event_id: &str,
+    now: Timestamp,
+) -> Result<Option<StoredSnapshot>, Failure> {
+    let statements = store::reapply(provider, event_id, now);
+    let row =
+        batch(env, &statements).await.map_err(|thrown| unavailable("the event could not be replayed", &thrown))?;
+    column(&row, "snapshot").map(StoredSnapshot::parse).transpose()
+}
+
+/// Notes in the ledger what an operator did.
+pub(super) async fn note(env: &Env, id: &str, action: &str, detail: &str, now: Timestamp) -> Result<(), Failure> {
+    let statement = store::note(id, action, detail, now);
+    let noted = rows(env, &statement).await;
+    noted.map(|_| ()).map_err(|thrown| unavailable("the ledger could not be written", &thrown))
 }
 
 /// What the database says of itself, as JSON.

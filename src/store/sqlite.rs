@@ -16,7 +16,8 @@ use crate::time::Timestamp;
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// The migrations, in order.
-pub const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_init.sql")];
+pub const MIGRATIONS: &[&str] =
+    &[include_str!("../../migrations/0001_init.sql"), include_str!("../../migrations/0002_ledger_by_payer.sql")];
 
 /// A store in one SQLite connection.
 pub struct SqliteStore {

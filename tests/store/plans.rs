@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use plangate::event::{ParseError, Parsed};
+use plangate::ledger::Filter;
 use plangate::store::sqlite::MIGRATIONS;
-use plangate::store::{LATEST_MIGRATION, Statement, health, snapshots, webhook};
+use plangate::store::{LATEST_MIGRATION, Statement, health, ledger, snapshots, webhook};
 use plangate::time::Timestamp;
 use rusqlite::Connection;
 use serde_json::json;
@@ -126,7 +127,7 @@ fn webhooks_and_checks_never_walk_a_table_that_grows() {
     // Or the test sees nothing.
     for sql in [
         "SELECT * FROM records WHERE status = 'active'",
-        "SELECT 1 FROM deliveries d WHERE payer = ?1",
+        "SELECT 1 FROM deliveries d WHERE event_type = ?1",
         "SELECT r.payer FROM json_each(?1) e JOIN records r ON r.provider = ?2 AND r.id = e.value ->> 'id'",
         "SELECT * FROM payments WHERE payment = ?1",
     ] {
@@ -213,7 +214,20 @@ fn statements() -> Vec<Statement> {
     all.push(snapshots((&payer("user_1"), None), at));
     all.push(snapshots((&payer("user_1"), Some(&payer("org_1"))), at));
     all.push(health());
+    // The ledger as a whole is read newest first and walked as far as a page needs; by payer or by key it is looked up.
+    all.push(ledger(&Filter { payer: Some(payer("user_1")), ..Filter::default() }));
+    all.push(ledger(&Filter { provider: Some("clerk".into()), event_id: Some("e1".into()), ..Filter::default() }));
+    all.push(ledger(&Filter {
+        provider: Some("clerk".into()),
+        event_id: Some("e1".into()),
+        payer: Some(payer("user_1")),
+        ..Filter::default()
+    }));
     let different: BTreeSet<&str> = all.iter().map(|statement| statement.sql).collect();
-    assert_eq!(different.len(), 7, "deliver, records, payments, payers, outcome and snapshot, snapshots, health");
+    assert_eq!(
+        different.len(),
+        9,
+        "deliver, records, payments, payers, outcome and snapshot, snapshots, health, the ledger by payer and by key"
+    );
     all
 }

@@ -1,0 +1,146 @@
+//! `/admin/…`: what operators see of the ledger and can do about it. Without `ADMIN_TOKEN` there is nothing here.
+
+use serde::{Deserialize, Serialize};
+
+use super::bindings::{message, random_uuid};
+use super::response::{Failure, Reply};
+use super::{Edge, isolate, store};
+use crate::answer::Source;
+use crate::delivery::Verified;
+use crate::ledger::{Filter, Row};
+use crate::provider;
+use crate::store::Outcome;
+use crate::time::Timestamp;
+
+/// The longest body of an operator's request.
+const MAX_BODY_BYTES: usize = 16 * 1024;
+/// Deliveries replayed by one request. Each is one D1 batch and one KV write, and a request may make 50 such calls on
+/// Cloudflare's free plan (1000 on the paid one).
+const REPLAYED_AT_ONCE: u32 = 20;
+
+/// Carries out an operator's request.
+///
+/// 1. There is an `ADMIN_TOKEN` (404 otherwise, as for any other path).
+/// 2. The request bears it (401).
+/// 3. There is such a route and it takes the method (404, 405).
+/// 4. The request can be read (400).
+pub(super) async fn handle(edge: &Edge<'_>, what: &str) -> Result<Reply, Failure> {
+    // 1.
+    let Some(token) = &edge.settings.admin_token else { return Err(Failure::NotFound) };
+
+    // 2.
+    let presented = edge.request.header("authorization").unwrap_or_default();
+    if !presented.strip_prefix("Bearer ").is_some_and(|presented| token.fits(presented)) {
+        return Err(Failure::NotTheOperator);
+    }
+
+    // 3.
+    match what {
+        "events" => {
+            edge.allow(&["GET", "HEAD"])?;
+            page(edge, filter(edge)?).await
+        }
+        "dead-letters" => {
+            edge.allow(&["GET", "HEAD"])?;
+            page(edge, Filter { outcome: Some(Outcome::DeadLetter), ..filter(edge)? }).await
+        }
+        "replay" => {
+            edge.allow(&["POST"])?;
+            replay(edge).await
+        }
+        _ => Err(Failure::NotFound),
+    }
+}
+
+fn filter(edge: &Edge<'_>) -> Result<Filter, Failure> {
+    Filter::from_query(edge.request.query()).map_err(|error| Failure::AdminRequest(error.to_string()))
+}
+
+async fn page(edge: &Edge<'_>, filter: Filter) -> Result<Reply, Failure> {
+    Reply::private(&store::ledger(edge.env, &filter).await?)
+}
+
+/// One delivery, or all that were received since a time.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Replay {
+    provider: Option<String>,
+    event_id: Option<String>,
+    since: Option<String>,
+    cursor: Option<u64>,
+    /// Who asks for it, for the ledger.
+    by: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Replayed {
+    replayed: Vec<ReplayedEvent>,
+    next_cursor: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct ReplayedEvent {
+    provider: String,
+    event_id: String,
+    outcome: &'static str,
+}
+
+/// Plays deliveries of the ledger again: a dead letter is read anew, of anything else the state is derived anew. The
+/// order does not matter, and what was applied before stays as it is.
+async fn replay(edge: &Edge<'_>) -> Result<Reply, Failure> {
+    let body = edge.request.body(MAX_BODY_BYTES).await?;
+    let asked: Replay = serde_json::from_slice(&body).map_err(|error| Failure::AdminRequest(error.to_string()))?;
+    let since = asked.since.as_deref().map(|text| {
+        Timestamp::parse_rfc3339(text).ok_or_else(|| Failure::AdminRequest("`since` is no RFC 3339 time".into()))
+    });
+    let is_one = asked.event_id.is_some() && asked.provider.is_some();
+    if is_one == since.is_some() {
+        return Err(Failure::AdminRequest("give either `provider` and `event_id`, or `since`".into()));
+    }
+    let filter = Filter {
+        provider: asked.provider,
+        event_id: asked.event_id,
+        since: since.transpose()?,
+        cursor: asked.cursor,
+        limit: REPLAYED_AT_ONCE,
+        ..Filter::default()
+    };
+    let page = store::ledger(edge.env, &filter).await?;
+    if is_one && page.events.is_empty() {
+        return Err(Failure::NoSuchEvent);
+    }
+    let id = random_uuid().map_err(|thrown| Failure::Internal(message(&thrown)))?;
+    let detail = serde_json::json!({"by": asked.by, "events": page.events.len()}).to_string();
+    store::note(edge.env, &id, "admin.replay", &detail, edge.now).await?;
+
+    let mut replayed = Vec::with_capacity(page.events.len());
+    for row in page.events {
+        let outcome = replay_one(edge, &row).await?;
+        replayed.push(ReplayedEvent { provider: row.provider, event_id: row.event_id, outcome });
+    }
+    Reply::private(&Replayed { replayed, next_cursor: page.next_cursor })
+}
+
+async fn replay_one(edge: &Edge<'_>, row: &Row) -> Result<&'static str, Failure> {
+    let (outcome, stored) = match (&row.body, &row.event) {
+        (Some(body), _) => {
+            let Some(provider) = provider::named(&row.provider) else { return Ok("skipped") };
+            // What orders an event that has no clock of its own is when it first came.
+            let received_at = row.received_at.unwrap_or(edge.now);
+            let verified = Verified::recorded(row.event_id.as_str(), received_at, body.as_bytes());
+            let parsed = provider.parse(&verified, &edge.settings.ours);
+            let (outcome, stored) = store::deliver(edge.env, provider.name(), &verified, &parsed, edge.now).await?;
+            // Still unreadable: the attempt was counted, and that is all.
+            let outcome = if parsed.is_err() { Outcome::DeadLetter } else { outcome };
+            (outcome.as_str(), stored)
+        }
+        (None, Some(_)) => ("reapplied", store::reapply(edge.env, &row.provider, &row.event_id, edge.now).await?),
+        // Ignored events are kept without their bodies, and what operators did is not an event.
+        (None, None) => return Ok("skipped"),
+    };
+    if let Some(stored) = stored {
+        isolate::remember_snapshot(&stored.snapshot, Source::D1, edge.now);
+        store::write_copy(edge.env, &stored, edge.settings.snapshot_ttl_secs).await;
+    }
+    Ok(outcome)
+}

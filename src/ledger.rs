@@ -1,0 +1,230 @@
+//! The ledger as an operator reads it: filters, pages, rows.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use crate::payer::Payer;
+use crate::store::{Outcome, Param};
+use crate::time::{Timestamp, millis};
+
+/// Rows on a page, unless `limit` says otherwise.
+const DEFAULT_LIMIT: u32 = 50;
+/// The most rows on a page: a row holds an event of a few kB, and an answer should stay below a few MB.
+const MAX_LIMIT: u32 = 500;
+
+/// Which rows of the ledger, newest first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Filter {
+    /// Of this provider.
+    pub provider: Option<String>,
+    /// With this id.
+    pub event_id: Option<String>,
+    /// Of this type.
+    pub event_type: Option<String>,
+    /// About this payer.
+    pub payer: Option<Payer>,
+    /// That came to this.
+    pub outcome: Option<Outcome>,
+    /// First received at or after this time.
+    pub since: Option<Timestamp>,
+    /// First received before this time.
+    pub until: Option<Timestamp>,
+    /// Before this row: what the page before answered as `next_cursor`.
+    pub cursor: Option<u64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self {
+            provider: None,
+            event_id: None,
+            event_type: None,
+            payer: None,
+            outcome: None,
+            since: None,
+            until: None,
+            cursor: None,
+            limit: DEFAULT_LIMIT,
+        }
+    }
+}
+
+impl Filter {
+    /// Reads a query string: `provider`, `event_id`, `type`, `payer` (`user:…` or `org:…`), `outcome`, `since` and `until`
+    /// (RFC 3339), `cursor`, `limit`.
+    ///
+    /// # Errors
+    /// [`FilterError`]; also for a parameter that is not one of these, because a misspelled filter lets everything through.
+    pub fn from_query(query: &str) -> Result<Self, FilterError> {
+        let mut filter = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let unusable = |what| FilterError::Unusable { name: name.to_string(), what };
+            let moment = || Timestamp::parse_rfc3339(&value).ok_or_else(|| unusable("RFC 3339 time"));
+            match name.as_ref() {
+                "provider" => filter.provider = Some(value.into_owned()),
+                "event_id" => filter.event_id = Some(value.into_owned()),
+                "type" => filter.event_type = Some(value.into_owned()),
+                "payer" => {
+                    filter.payer =
+                        Some(Payer::from_key(&value).ok_or_else(|| unusable("payer (`user:…` or `org:…`)"))?);
+                }
+                "outcome" => filter.outcome = Some(Outcome::parse(&value).map_err(|_| unusable("outcome"))?),
+                "since" => filter.since = Some(moment()?),
+                "until" => filter.until = Some(moment()?),
+                "cursor" => filter.cursor = Some(value.parse().map_err(|_| unusable("cursor"))?),
+                "limit" => {
+                    let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+                    filter.limit = limit.ok_or_else(|| unusable("number from 1 to 500"))?;
+                }
+                _ => return Err(FilterError::UnknownParameter(name.chars().take(64).collect())),
+            }
+        }
+        Ok(filter)
+    }
+
+    /// What `src/store/ledger.sql` binds.
+    pub(crate) fn params(&self) -> Vec<Param> {
+        let number = |number: u64| Param::Integer(i64::try_from(number).unwrap_or(i64::MAX));
+        vec![
+            self.provider.clone().into(),
+            self.event_type.clone().into(),
+            self.payer.as_ref().map(Payer::key).into(),
+            self.outcome.map(|outcome| outcome.as_str().to_owned()).into(),
+            self.since.map_or(Param::Null, Param::from),
+            self.until.map_or(Param::Null, Param::from),
+            self.cursor.map_or(Param::Null, number),
+            number(u64::from(self.limit)),
+            self.event_id.clone().into(),
+        ]
+    }
+}
+
+/// Why a filter cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FilterError {
+    /// A parameter that means nothing here.
+    UnknownParameter(String),
+    /// A value that is not what it should be.
+    Unusable {
+        /// Whose.
+        name: String,
+        /// What it should be.
+        what: &'static str,
+    },
+}
+
+impl fmt::Display for FilterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownParameter(name) => write!(f, "`{name}` is not a parameter here"),
+            Self::Unusable { name, what } => write!(f, "`{name}` is no {what}"),
+        }
+    }
+}
+
+impl std::error::Error for FilterError {}
+
+/// One row of the ledger.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Row {
+    /// Its place: rows are numbered as they arrive.
+    pub seq: u64,
+    /// Who sent it.
+    pub provider: String,
+    /// The idempotency key.
+    pub event_id: String,
+    /// The provider's name for it.
+    #[serde(rename = "type")]
+    pub event_type: Option<String>,
+    /// Whom it is about.
+    pub payer: Option<String>,
+    /// When it happened there.
+    #[serde(deserialize_with = "millis::deserialize")]
+    pub occurred_at: Option<Timestamp>,
+    /// When it first reached us.
+    #[serde(deserialize_with = "millis::deserialize")]
+    pub received_at: Option<Timestamp>,
+    /// When it last reached us.
+    #[serde(deserialize_with = "millis::deserialize")]
+    pub last_received_at: Option<Timestamp>,
+    /// How often.
+    pub attempts: u64,
+    /// What became of it.
+    pub outcome: String,
+    /// Why it was ignored, or could not be read.
+    pub detail: Option<String>,
+    /// The event in normal form.
+    #[serde(deserialize_with = "nested")]
+    pub event: Option<Box<RawValue>>,
+    /// The raw body of a dead letter, card numbers masked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+}
+
+/// One page of the ledger.
+#[derive(Debug, Serialize)]
+pub struct Page {
+    /// The rows, newest first.
+    pub events: Vec<Row>,
+    /// Where the next page begins; none when this is the last.
+    pub next_cursor: Option<u64>,
+}
+
+impl Page {
+    /// A page from what `src/store/ledger.sql` answers: one row more than the limit, if there is one.
+    ///
+    /// # Errors
+    /// `serde_json`'s, when the database answers something else.
+    pub fn parse(json: &str, limit: u32) -> Result<Self, serde_json::Error> {
+        let mut events: Vec<Row> = serde_json::from_str(json)?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let has_more = events.len() > limit;
+        events.truncate(limit);
+        let next_cursor = events.last().filter(|_| has_more).map(|row| row.seq);
+        Ok(Self { events, next_cursor })
+    }
+}
+
+fn nested<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(RawValue::from_string).transpose().map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_read_and_a_misspelled_one_is_refused() {
+        let filter = Filter::from_query(
+            "provider=clerk&type=user.deleted&payer=user:u&outcome=stored&since=2026-01-01T00:00:00Z&cursor=7&limit=2",
+        );
+        let expected = Filter {
+            provider: Some("clerk".into()),
+            event_type: Some("user.deleted".into()),
+            payer: Payer::from_key("user:u"),
+            outcome: Some(Outcome::Stored),
+            since: Timestamp::parse_rfc3339("2026-01-01T00:00:00Z"),
+            cursor: Some(7),
+            limit: 2,
+            ..Filter::default()
+        };
+        assert_eq!(filter, Ok(expected));
+        let cases = [
+            ("provder=clerk", "`provder` is not a parameter here"),
+            ("payer=u", "`payer` is no payer (`user:…` or `org:…`)"),
+            ("outcome=lost", "`outcome` is no outcome"),
+            ("since=yesterday", "`since` is no RFC 3339 time"),
+            ("cursor=-1", "`cursor` is no cursor"),
+            ("limit=0", "`limit` is no number from 1 to 500"),
+            ("limit=501", "`limit` is no number from 1 to 500"),
+        ];
+        for (query, expected) in cases {
+            assert_eq!(Filter::from_query(query).unwrap_err().to_string(), expected);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+// What operators see of the ledger, and can do about it.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { API_KEY, Plangate, event, eventId, item, itemEvent, newUser, sign } from "./harness.mjs";
+
+const ADMIN_TOKEN = "pga_0123456789abcdef";
+let plangate;
+before(async () => (plangate = await Plangate.start({ bindings: { ADMIN_TOKEN } })));
+after(() => plangate.stop());
+
+const admin = (method, path, body) =>
+  plangate.request(method, `/admin/${path}`, { headers: { authorization: `Bearer ${ADMIN_TOKEN}` }, body: body && JSON.stringify(body) });
+const events = async (query) => (await admin("GET", `events?${query}`)).body;
+
+test("without ADMIN_TOKEN there are no admin routes, and with it they need it", async (t) => {
+  const without = await Plangate.start();
+  t.after(() => without.stop());
+  for (const path of ["events", "dead-letters", "replay", "anything"]) {
+    const answer = await without.request("GET", `/admin/${path}`, { headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
+    assert.deepEqual([answer.status, answer.body.code], [404, "not_found"]);
+  }
+  for (const authorization of [undefined, "Bearer ", "Bearer x", ADMIN_TOKEN, `Bearer ${ADMIN_TOKEN}x`, `Bearer ${API_KEY}`]) {
+    const answer = await plangate.request("GET", "/admin/events", { headers: authorization ? { authorization } : {} });
+    assert.deepEqual([answer.status, answer.body.code], [401, "invalid_admin_token"], authorization);
+  }
+  assert.equal((await admin("GET", "anything")).status, 404);
+  assert.equal((await admin("POST", "events")).status, 405);
+  assert.equal((await admin("GET", "replay")).status, 405);
+  const short = await Plangate.start({ bindings: { ADMIN_TOKEN: "short" } });
+  t.after(() => short.stop());
+  assert.equal((await short.request("GET", "/admin/events", { headers: { authorization: "Bearer short" } })).status, 404);
+  assert.equal((await short.request("GET", "/healthz")).body.settings.unusable[0].setting, "ADMIN_TOKEN");
+});
+
+test("the ledger is filtered and paged", async () => {
+  const user = newUser();
+  const at = Date.now();
+  const ids = [];
+  for (let n = 0; n < 5; n++) ids.push((await plangate.delivered(itemEvent(user, { at: at + n }))).event_id);
+  await plangate.delivered(event("session.created", { id: "sess_1" }), "ignored");
+  const payer = `payer=user:${user}`;
+
+  const all = await events(payer);
+  assert.deepEqual(all.events.map(({ event_id }) => event_id), ids.toReversed());
+  assert.equal(all.next_cursor, null);
+  const [newest] = all.events;
+  assert.deepEqual([newest.provider, newest.type, newest.outcome, newest.attempts, newest.payer], ["clerk", "subscriptionItem.active", "stored", 1, `user:${user}`]);
+  assert.equal(newest.event.records[0].plan.key, "pro");
+  assert.equal(Date.parse(newest.occurred_at), at + 4);
+
+  const paged = [];
+  let cursor = "";
+  do {
+    const page = await events(`${payer}&limit=2${cursor}`);
+    paged.push(...page.events.map(({ event_id }) => event_id));
+    cursor = page.next_cursor === null ? null : `&cursor=${page.next_cursor}`;
+  } while (cursor);
+  assert.deepEqual(paged, ids.toReversed());
+
+  assert.deepEqual((await events(`provider=clerk&event_id=${ids[2]}`)).events.map(({ event_id }) => event_id), [ids[2]]);
+  assert.ok((await events("outcome=ignored")).events.every(({ outcome, detail }) => outcome === "ignored" && detail === "unused_type"));
+  assert.equal((await events(`${payer}&until=2020-01-01T00:00:00Z`)).events.length, 0);
+  assert.equal((await events(`${payer}&since=2020-01-01T00:00:00Z&type=subscriptionItem.active`)).events.length, 5);
+  for (const query of ["payer=nobody", "limit=501", "provder=clerk", "since=now"]) {
+    const answer = await admin("GET", `events?${query}`);
+    assert.deepEqual([answer.status, answer.body.code], [400, "invalid_request"]);
+  }
+});
+
+test("dead letters are shown masked, and replayed once they can be read", async () => {
+  const user = newUser();
+  const id = eventId();
+  await plangate.delivered({ ...itemEvent(user), data: { ...item(user), id: undefined, note: "4242 4242 4242 4242" } }, "dead_letter", { id });
+  const [letter] = (await admin("GET", `dead-letters?event_id=${id}&provider=clerk`)).body.events;
+  assert.match(letter.body, /\*{4} \*{4}/);
+  assert.match(letter.detail, /missing field `id`/);
+  assert.equal((await admin("POST", "replay", { provider: "clerk", event_id: id })).body.replayed[0].outcome, "dead_letter", "nothing was fixed yet");
+  assert.equal((await plangate.serverCheck(`user_id=${user}`)).body.allowed, false);
+
+  // As if the code had learned to read it: the kept body is put right.
+  const d1 = await plangate.d1();
+  await d1.prepare("UPDATE deliveries SET body = ? WHERE event_id = ?").bind(JSON.stringify(itemEvent(user)), id).run();
+  assert.equal((await admin("POST", "replay", { provider: "clerk", event_id: id, by: "ada" })).body.replayed[0].outcome, "stored");
+  assert.equal((await plangate.serverCheck(`user_id=${user}`)).body.allowed, true);
+  assert.equal((await admin("GET", `dead-letters?event_id=${id}&provider=clerk`)).body.events.length, 0);
+  const [noted] = (await events("provider=operator&limit=1")).events;
+  assert.deepEqual([noted.type, JSON.parse(noted.detail).by], ["admin.replay", "ada"]);
+});
+
+test("a replay of everything changes nothing, and mends what was damaged", async () => {
+  const users = [newUser(), newUser()];
+  for (const user of users) await plangate.delivered(itemEvent(user));
+  const d1 = await plangate.d1();
+  const rows = async () => JSON.stringify((await d1.prepare("SELECT * FROM records ORDER BY provider, id").all()).results);
+  const before = await rows();
+  const replayAll = async () => {
+    const outcomes = [];
+    let cursor;
+    do {
+      const { body } = await admin("POST", "replay", { since: "2020-01-01T00:00:00Z", cursor });
+      outcomes.push(...body.replayed.map(({ outcome }) => outcome));
+      cursor = body.next_cursor ?? undefined;
+    } while (cursor !== undefined);
+    return outcomes;
+  };
+  assert.ok((await replayAll()).includes("reapplied"));
+  assert.equal(await rows(), before);
+  await d1.prepare("DELETE FROM records WHERE payer = ?").bind(`user:${users[0]}`).run();
+  assert.notEqual(await rows(), before);
+  await replayAll();
+  assert.equal(await rows(), before);
+});
+
+test("a replay that makes no sense is refused", async () => {
+  const cases = [[{}, 400], [{ provider: "clerk" }, 400], [{ provider: "clerk", event_id: "x", since: "2020-01-01T00:00:00Z" }, 400], [{ since: "soon" }, 400], [{ sinse: 1 }, 400], [{ provider: "clerk", event_id: "msg_nobody" }, 404]];
+  for (const [body, status] of cases) assert.equal((await admin("POST", "replay", body)).status, status, JSON.stringify(body));
+  assert.equal((await admin("POST", "replay", undefined)).status, 400);
+});
