@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::catalog::{Catalog, Limit};
+use crate::grant::{self, Given};
 use crate::payer::{Payer, PayerKind};
 use crate::question::{Condition, Question, What};
 use crate::snapshot::{Snapshot, StoredRecord};
@@ -163,6 +164,10 @@ pub fn access(record: &StoredRecord, policy: &Policy, now: Timestamp) -> Access 
     };
     let end_with_slack = record.period_end.map(|end| end.plus_millis(policy.renewal_slack_ms));
     match &record.status {
+        // What was given by hand ends when it was meant to.
+        Status::Active if grant::given(record).is_some() => {
+            until(Reason::GrantedManually, record.period_end, Reason::Expired)
+        }
         Status::Active => until(Reason::Active, end_with_slack, Reason::Expired),
         Status::Trialing => until(Reason::Trialing, end_with_slack, Reason::Expired),
         // Canceled without a period has nothing left to run out.
@@ -227,6 +232,9 @@ pub fn holdings<'a>(
     let mut plans = BTreeSet::new();
     let mut features = BTreeSet::new();
     let mut limits: BTreeMap<&str, Limit> = BTreeMap::new();
+    for held in view.held.iter().filter(|held| matches!(held.access, Access::Granted(..))) {
+        features.extend(held.feature.filter(|_| view.deleted_user().is_none()));
+    }
     for name in view.held_plans() {
         plans.extend(catalog.contained(name));
         features.extend(catalog.features(name));
@@ -271,13 +279,15 @@ struct Held<'a> {
     payer: &'a Payer,
     record: &'a StoredRecord,
     plan: Option<&'a str>,
+    /// Given by hand, without a plan.
+    feature: Option<&'a str>,
     free: bool,
     access: Access,
 }
 
 impl Held<'_> {
     fn is_paid_grant(&self) -> bool {
-        !self.free && matches!(self.access, Access::Granted(..))
+        !self.free && self.plan.is_some() && matches!(self.access, Access::Granted(..))
     }
 }
 
@@ -292,15 +302,20 @@ impl<'a> View<'a> {
         let live = snapshots.iter().copied().filter(|snapshot| snapshot.deleted_at.is_none());
         let held = live.flat_map(|snapshot| snapshot.records.iter().map(move |record| (&snapshot.payer, record)));
         let held = held.map(|(payer, record)| {
-            let plan = catalog.plan_for(&record.provider, record.plan.as_deref(), record.plan_id.as_deref());
+            let (plan, feature) = match grant::given(record) {
+                Some(Given::Plan(plan)) => (Some(plan), None),
+                Some(Given::Feature(feature)) => (None, Some(feature)),
+                None => (catalog.plan_for(&record.provider, record.plan.as_deref(), record.plan_id.as_deref()), None),
+            };
             Held {
                 payer,
                 record,
                 plan,
+                feature,
                 free: record.is_free() || plan.is_some_and(|plan| catalog.is_free(plan, payer.kind())),
                 // A record whose plan nobody knows may be paid for in full and still says nothing about what was bought.
                 access: match access(record, policy, now) {
-                    Access::Granted(..) if plan.is_none() => Access::Denied(Reason::UnknownPlan),
+                    Access::Granted(..) if plan.is_none() && feature.is_none() => Access::Denied(Reason::UnknownPlan),
                     access => access,
                 },
             }
@@ -339,9 +354,12 @@ impl<'a> View<'a> {
                 if let Some(decision) = self.free_grant(condition.scope, matches) {
                     return decision;
                 }
-                let known = self.catalog.is_empty() || self.catalog.knows_feature(name);
+                let is_given = |held: &Held<'_>| held.feature == Some(name);
+                let known =
+                    self.catalog.is_empty() || self.catalog.knows_feature(name) || self.held.iter().any(is_given);
                 let otherwise = if known { Reason::FeatureNotInPlan } else { Reason::UnknownFeature };
-                self.answer(condition.scope, |held| !held.free && held.plan.is_some_and(matches), otherwise)
+                let gives = |held: &Held<'_>| is_given(held) || (!held.free && held.plan.is_some_and(matches));
+                self.answer(condition.scope, gives, otherwise)
             }
         }
     }
@@ -365,7 +383,7 @@ impl<'a> View<'a> {
             return Decision {
                 allowed: true,
                 reason,
-                plan: held.plan.map(str::to_owned),
+                plan: held.plan.or_else(|| self.plan_held_by(scope, Some(held.payer))).map(str::to_owned),
                 status: Some(held.record.status.clone()),
                 payer: Some(held.payer.clone()),
                 record: Some(RecordKey::of(held.record)),
@@ -439,6 +457,13 @@ impl<'a> View<'a> {
         paid.chain(self.snapshots.iter().flat_map(|snapshot| self.free_plans(snapshot))).collect()
     }
 
+    /// The plan that is held: one that is paid for by anybody in scope, else the payer's free one.
+    fn plan_held_by(&self, scope: Option<PayerKind>, payer: Option<&Payer>) -> Option<&'a str> {
+        let in_scope = |held: &&Held<'a>| scope.is_none_or(|kind| held.payer.kind() == kind);
+        let paid = self.held.iter().filter(in_scope).find(|held| held.is_paid_grant()).and_then(|held| held.plan);
+        paid.or_else(|| payer.map(|payer| self.catalog.free_plan(payer.kind())))
+    }
+
     fn denial(
         &self,
         reason: Reason,
@@ -446,13 +471,10 @@ impl<'a> View<'a> {
         payer: Option<&Payer>,
         record: Option<&StoredRecord>,
     ) -> Decision {
-        let in_scope = |held: &&Held<'a>| scope.is_none_or(|kind| held.payer.kind() == kind);
-        let paid = self.held.iter().filter(in_scope).find(|held| held.is_paid_grant()).and_then(|held| held.plan);
-        let free = payer.map(|payer| self.catalog.free_plan(payer.kind()));
         Decision {
             allowed: false,
             reason,
-            plan: if reason == Reason::PayerDeleted { None } else { paid.or(free).map(str::to_owned) },
+            plan: self.plan_held_by(scope, payer).filter(|_| reason != Reason::PayerDeleted).map(str::to_owned),
             status: record.map(|record| record.status.clone()),
             payer: payer.cloned(),
             record: record.map(RecordKey::of),

@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::grant::Signed;
 use crate::payer::Payer;
 use crate::status::Status;
 use crate::time::{Timestamp, millis};
@@ -69,6 +70,9 @@ pub struct Event {
     /// The payments it shows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub payments: Vec<Payment>,
+    /// Who did it, and why, when it was done by hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
 }
 
 impl Event {

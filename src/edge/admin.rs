@@ -3,13 +3,17 @@
 use serde::{Deserialize, Serialize};
 
 use super::bindings::{message, random_uuid};
+use super::check::sound_catalog;
 use super::response::{Failure, Reply};
+use super::store::StoredSnapshot;
 use super::{Edge, isolate, store};
 use crate::answer::Source;
 use crate::delivery::Verified;
+use crate::event::{Event, Parsed};
+use crate::grant::{self, Grant};
 use crate::ledger::{Filter, Row};
 use crate::provider;
-use crate::store::Outcome;
+use crate::store::{OPERATOR, Outcome};
 use crate::time::Timestamp;
 
 /// The longest body of an operator's request.
@@ -48,7 +52,17 @@ pub(super) async fn handle(edge: &Edge<'_>, what: &str) -> Result<Reply, Failure
             edge.allow(&["POST"])?;
             replay(edge).await
         }
-        _ => Err(Failure::NotFound),
+        "grants" => {
+            edge.allow(&["POST"])?;
+            give(edge).await
+        }
+        _ => match what.strip_prefix("grants/").and_then(|rest| rest.strip_suffix("/revoke")) {
+            Some(id) if !id.is_empty() && !id.contains('/') => {
+                edge.allow(&["POST"])?;
+                take_back(edge, id).await
+            }
+            _ => Err(Failure::NotFound),
+        },
     }
 }
 
@@ -109,7 +123,7 @@ async fn replay(edge: &Edge<'_>) -> Result<Reply, Failure> {
     if is_one && page.events.is_empty() {
         return Err(Failure::NoSuchEvent);
     }
-    let id = random_uuid().map_err(|thrown| Failure::Internal(message(&thrown)))?;
+    let id = new_id()?;
     let detail = serde_json::json!({"by": asked.by, "events": page.events.len()}).to_string();
     store::note(edge.env, &id, "admin.replay", &detail, edge.now).await?;
 
@@ -138,9 +152,64 @@ async fn replay_one(edge: &Edge<'_>, row: &Row) -> Result<&'static str, Failure>
         // Ignored events are kept without their bodies, and what operators did is not an event.
         (None, None) => return Ok("skipped"),
     };
+    take_over(edge, stored).await;
+    Ok(outcome)
+}
+
+#[derive(Serialize)]
+struct GrantReceipt<'a> {
+    grant_id: &'a str,
+    outcome: &'static str,
+}
+
+/// Gives a plan or a feature by hand.
+async fn give(edge: &Edge<'_>) -> Result<Reply, Failure> {
+    sound_catalog(edge)?;
+    let body = edge.request.body(MAX_BODY_BYTES).await?;
+    let grant = Grant::from_json(&body, &edge.settings.catalog, edge.now)
+        .map_err(|error| Failure::AdminRequest(error.to_string()))?;
+    let id = new_id()?;
+    let event = grant.event(&id, edge.now);
+    let outcome = apply(edge, &id, event).await?;
+    Reply::private(&GrantReceipt { grant_id: &id, outcome: outcome.as_str() })
+}
+
+/// Takes a grant back, at once.
+async fn take_back(edge: &Edge<'_>, grant_id: &str) -> Result<Reply, Failure> {
+    let body = edge.request.body(MAX_BODY_BYTES).await?;
+    let event_id = new_id()?;
+    let event = grant::revocation(&body, grant_id, &event_id, edge.now)
+        .map_err(|error| Failure::AdminRequest(error.to_string()))?;
+    let filter = Filter {
+        provider: Some(OPERATOR.into()),
+        event_id: Some(grant_id.to_owned()),
+        event_type: Some(grant::CREATED.into()),
+        ..Filter::default()
+    };
+    if store::ledger(edge.env, &filter).await?.events.is_empty() {
+        return Err(Failure::NoSuchGrant);
+    }
+    let outcome = apply(edge, &event_id, event).await?;
+    Reply::private(&GrantReceipt { grant_id, outcome: outcome.as_str() })
+}
+
+/// Stores what an operator did, the way a provider's event is stored.
+async fn apply(edge: &Edge<'_>, event_id: &str, event: Event) -> Result<Outcome, Failure> {
+    let recorded = Verified::recorded(event_id, edge.now, &[]);
+    let parsed = Ok(Parsed::Event(event));
+    let (outcome, stored) = store::deliver(edge.env, OPERATOR, &recorded, &parsed, edge.now).await?;
+    take_over(edge, stored).await;
+    Ok(outcome)
+}
+
+/// Memory and KV follow what was stored.
+async fn take_over(edge: &Edge<'_>, stored: Option<StoredSnapshot>) {
     if let Some(stored) = stored {
         isolate::remember_snapshot(&stored.snapshot, Source::D1, edge.now);
         store::write_copy(edge.env, &stored, edge.settings.snapshot_ttl_secs).await;
     }
-    Ok(outcome)
+}
+
+fn new_id() -> Result<String, Failure> {
+    random_uuid().map_err(|thrown| Failure::Internal(message(&thrown)))
 }

@@ -96,7 +96,7 @@ pub(super) async fn entitlements(edge: &Edge<'_>) -> Result<Reply, Failure> {
 }
 
 /// An unreadable catalog is not an empty one: with an empty one, answers would be wrong.
-fn sound_catalog(edge: &Edge<'_>) -> Result<(), Failure> {
+pub(super) fn sound_catalog(edge: &Edge<'_>) -> Result<(), Failure> {
     if edge.settings.has_catalog_problem() {
         return Err(Failure::CatalogUnusable { complaint: edge.settings.complaint().unwrap_or_default() });
     }

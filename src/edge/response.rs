@@ -118,6 +118,8 @@ pub(super) enum Failure {
     AdminRequest(String),
     /// There is no such delivery in the ledger.
     NoSuchEvent,
+    /// There is no such grant.
+    NoSuchGrant,
     /// No way to verify callers of this kind is set.
     AuthNotConfigured {
         complaint: String,
@@ -158,6 +160,7 @@ impl Failure {
             Self::UnknownApiKey { .. } => (401, "invalid_api_key", "The server key is not known"),
             Self::NotTheOperator => (401, "invalid_admin_token", "This is for operators"),
             Self::AdminRequest(_) => (400, "invalid_request", "The request cannot be carried out as it is"),
+            Self::NoSuchGrant => (404, "unknown_grant", "There is no such grant"),
             Self::NoSuchEvent => (404, "unknown_event", "There is no such delivery"),
             Self::AuthNotConfigured { .. } => (503, "auth_not_configured", "Callers cannot be verified yet"),
             Self::KeysUnavailable(_) => (503, "jwks_unavailable", "The issuer's keys could not be fetched"),
@@ -186,6 +189,7 @@ impl Failure {
             Self::UnknownApiKey { any_set: false } => "it is no session token, and API_KEYS is not set".into(),
             Self::NotTheOperator => "it takes `Authorization: Bearer ADMIN_TOKEN`".into(),
             Self::AdminRequest(cause) => cause.clone(),
+            Self::NoSuchGrant => "see /admin/events?provider=operator&type=grant.created for what there is".into(),
             Self::NoSuchEvent => "no delivery with this provider and event id is in the ledger".into(),
             Self::KeysUnavailable(_) => "try again in a moment".into(),
             Self::StoreUnavailable { what, .. } => format!("{what}; try again in a moment"),

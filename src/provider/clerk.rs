@@ -170,5 +170,6 @@ fn empty_event(sent: &Sent<'_>, occurred_at: Timestamp) -> Event {
         deleted_at: None,
         records: Vec::new(),
         payments: Vec::new(),
+        signed: None,
     }
 }

@@ -116,3 +116,57 @@ test("a replay that makes no sense is refused", async () => {
   for (const [body, status] of cases) assert.equal((await admin("POST", "replay", body)).status, status, JSON.stringify(body));
   assert.equal((await admin("POST", "replay", undefined)).status, 400);
 });
+
+test("a grant by hand counts until its end or its revocation, and says who gave it and why", async () => {
+  const user = newUser();
+  const why = { by: "ada", why: "a bug cost them a week" };
+  const until = new Date(Date.now() + 3_600_000).toISOString();
+  const ask = async (query) => (await plangate.serverCheck(`user_id=${user}&${query}`)).body;
+  assert.equal((await ask("plan=pro")).allowed, false);
+
+  const plan = await admin("POST", "grants", { user_id: user, plan: "pro", until, ...why });
+  assert.equal(plan.status, 200, plan.text);
+  const granted = await ask("plan=pro");
+  assert.deepEqual([granted.allowed, granted.reason, Date.parse(granted.valid_until)], [true, "granted_manually", Date.parse(until)]);
+  assert.equal((await ask("plan=team")).reason, "plan_mismatch");
+  const feature = (await admin("POST", "grants", { user_id: user, feature: "export", ...why })).body;
+  assert.deepEqual([(await ask("feature=export")).reason, (await ask("feature=export")).valid_until], ["granted_manually", null]);
+  assert.equal((await ask("feature=api")).reason, "feature_not_in_plan");
+
+  const { body } = await plangate.request("GET", `/v1/entitlements?user_id=${user}`, { headers: { authorization: `Bearer ${API_KEY}` } });
+  assert.deepEqual([body.plans, body.features], [["pro"], ["export"]]);
+  const [row] = (await events(`provider=operator&event_id=${plan.body.grant_id}`)).events;
+  assert.deepEqual([row.type, row.payer, row.event.signed], ["grant.created", `user:${user}`, why]);
+
+  const revoked = await admin("POST", `grants/${plan.body.grant_id}/revoke`, { by: "bob", why: "a mistake" });
+  assert.deepEqual([revoked.status, revoked.body.outcome], [200, "stored"]);
+  assert.deepEqual([(await ask("plan=pro")).allowed, (await ask("plan=pro")).reason], [false, "expired"]);
+  assert.equal((await ask("feature=export")).allowed, true);
+  await plangate.restart();
+  assert.deepEqual([(await ask("plan=pro")).allowed, (await ask("feature=export")).allowed], [false, true], "stored, not only remembered");
+  await admin("POST", `grants/${feature.grant_id}/revoke`, { by: "bob", why: "a mistake" });
+  assert.equal((await ask("feature=export")).allowed, false);
+});
+
+test("a feature given by hand is no paid plan, and takes no free plan away", async () => {
+  const user = newUser();
+  await admin("POST", "grants", { user_id: user, feature: "export", by: "ada", why: "beta" });
+  const ask = async (query) => (await plangate.serverCheck(`user_id=${user}${query}`)).body;
+  assert.deepEqual([(await ask("")).allowed, (await ask("&plan=free_user")).allowed], [false, true]);
+  assert.deepEqual([(await ask("&feature=export")).allowed, (await ask("&feature=export")).plan], [true, "free_user"]);
+});
+
+test("a grant that makes no sense is refused, and nobody takes back what was never given", async () => {
+  const usable = { user_id: newUser(), plan: "pro", by: "ada", why: "x" };
+  for (const change of [{ by: "" }, { why: undefined }, { plan: undefined }, { org_id: "org_1" }, { until: "2020-01-01T00:00:00Z" }, { for: "ever" }]) {
+    const answer = await admin("POST", "grants", { ...usable, ...change });
+    assert.deepEqual([answer.status, answer.body.code], [400, "invalid_request"], JSON.stringify(change));
+  }
+  assert.equal((await plangate.serverCheck(`user_id=${usable.user_id}`)).body.version, 0);
+  const { event_id } = await plangate.delivered(itemEvent(newUser()));
+  for (const id of ["nobody", event_id]) {
+    const answer = await admin("POST", `grants/${id}/revoke`, { by: "ada", why: "x" });
+    assert.deepEqual([answer.status, answer.body.code], [404, "unknown_grant"]);
+  }
+  assert.equal((await admin("POST", "grants//revoke", { by: "ada", why: "x" })).status, 404);
+});
