@@ -15,6 +15,7 @@ use plangate::catalog::{Catalog, Limit};
 use plangate::decide::{Access, Decision, Policy, Reason, access, decide, holdings};
 use plangate::question::Asked;
 use plangate::snapshot::{Snapshot, StoredRecord};
+use plangate::store::OPERATOR;
 use plangate::time::{DAY_MS, HOUR_MS, Timestamp};
 use serde_json::{Value, json};
 
@@ -866,4 +867,75 @@ fn a_snapshot_that_is_not_what_this_code_writes_is_refused_and_not_half_read() {
         let error = Snapshot::parse(text).unwrap_err().to_string();
         assert!(error.starts_with("reading a snapshot: "), "{error}");
     }
+}
+
+/// A grant by hand, of a plan or a feature.
+fn grant(key: &str, status: &str, fields: Value) -> Value {
+    let mut grant = record(key, status, json!({"provider": OPERATOR, "id": format!("g_{key}"), "period_end": null}));
+    for (name, value) in fields.as_object().unwrap() {
+        grant[name] = value.clone();
+    }
+    grant
+}
+
+#[test]
+fn what_was_given_by_hand_ends_when_it_was_meant_to_and_not_a_day_later() {
+    let given = |at: i64| user(&[grant("pro", "active", json!({"period_end": at}))]);
+    let none = Catalog::default();
+    let granted = (true, Reason::GrantedManually, Some("pro"), Some("user_1"));
+    check(&[given(NOW + 1)], &none, "plan=pro", granted);
+    check(&[given(NOW)], &none, "plan=pro", (false, Reason::Expired, Some("free_user"), Some("user_1")));
+    check(&[user(&[grant("pro", "active", json!({}))])], &none, "plan=pro", granted);
+    check(&[user(&[grant("pro", "active", json!({}))])], &none, "", granted);
+    check(
+        &[user(&[grant("pro", "ended", json!({}))])],
+        &none,
+        "plan=pro",
+        (false, Reason::Expired, Some("free_user"), Some("user_1")),
+    );
+}
+
+#[test]
+fn a_plan_given_by_hand_gives_what_the_plan_gives() {
+    let given = [user(&[grant("pro", "active", json!({}))])];
+    let granted = (true, Reason::GrantedManually, Some("pro"), Some("user_1"));
+    for query in ["plan=pro", "plan=basic", "feature=api", "feature=export", "plan=user:pro"] {
+        check(&given, &catalog(), query, granted);
+    }
+    check(&given, &catalog(), "plan=team", (false, Reason::PlanMismatch, Some("pro"), Some("user_1")));
+    check(&given, &catalog(), "plan=hobby", (false, Reason::PlanMismatch, Some("pro"), Some("user_1")));
+}
+
+#[test]
+fn a_feature_given_by_hand_is_no_plan() {
+    let given = [user(&[grant("feature:beta", "active", json!({}))])];
+    for catalog in [Catalog::default(), catalog()] {
+        let free = Some(catalog.free_plan(plangate::payer::PayerKind::User));
+        check(&given, &catalog, "feature=beta", (true, Reason::GrantedManually, free, Some("user_1")));
+        check(&given, &catalog, "", (false, Reason::NoSubscription, free, Some("user_1")));
+        let plan = free.map(|plan| format!("plan={plan}")).unwrap();
+        check(&given, &catalog, &plan, (true, Reason::Active, free, Some("user_1")));
+    }
+    check(&given, &catalog(), "feature=gamma", (false, Reason::UnknownFeature, Some("hobby"), Some("user_1")));
+    let catalog = catalog();
+    let held = holdings(&given, &catalog, &Policy::default(), Timestamp::from_millis(NOW)).features;
+    assert_eq!(held, BTreeSet::from(["beta", "themes"]));
+    // Beside a plan that is paid for, the answer names the plan.
+    let beside = [user(&[grant("feature:beta", "active", json!({})), record("pro", "active", json!({}))])];
+    check(&beside, &catalog, "feature=beta", (true, Reason::GrantedManually, Some("pro"), Some("user_1")));
+}
+
+#[test]
+fn nobody_else_can_send_what_looks_like_a_grant() {
+    let sent = [user(&[record("feature:beta", "active", json!({}))])];
+    check(&sent, &catalog(), "feature=beta", (false, Reason::UnknownFeature, Some("feature:beta"), Some("user_1")));
+}
+
+#[test]
+fn a_deleted_user_holds_nothing_that_was_given_by_hand() {
+    let gone = [deleted(user(&[grant("pro", "active", json!({})), grant("feature:beta", "active", json!({}))]))];
+    for query in ["plan=pro", "feature=beta", ""] {
+        check(&gone, &Catalog::default(), query, (false, Reason::PayerDeleted, None, Some("user_1")));
+    }
+    assert!(holdings(&gone, &Catalog::default(), &Policy::default(), Timestamp::from_millis(NOW)).features.is_empty());
 }
