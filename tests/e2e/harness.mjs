@@ -106,6 +106,15 @@ export class Plangate {
     await this.#run();
   }
 
+  /** Kills workerd outright, in the middle of whatever it is doing, and starts it again over the same data. */
+  async killAndRestart() {
+    const processes = execFileSync("ps", ["-A", "-o", "pid=,ppid=,comm="], { encoding: "utf8" }).trim().split("\n");
+    const workers = processes.map((line) => line.trim().split(/\s+/)).filter(([, parent, name]) => Number(parent) === process.pid && name.endsWith("workerd"));
+    assert.equal(workers.length, 1, "one workerd is ours");
+    process.kill(Number(workers[0][0]), "SIGKILL");
+    await this.restart();
+  }
+
   async stop() {
     await this.mf.dispose();
     rmSync(this.state, { recursive: true, force: true });
