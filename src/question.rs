@@ -169,6 +169,8 @@ pub enum QuestionError {
     NoPayer,
     /// A session token says itself whom it is about.
     PayerOfSession,
+    /// A condition where everything is listed.
+    NoConditionsHere,
 }
 
 impl fmt::Display for QuestionError {
@@ -188,6 +190,9 @@ impl fmt::Display for QuestionError {
             Self::NoQuestion => f.write_str("`checks` is empty"),
             Self::TooMany => write!(f, "at most {MAX_QUESTIONS} checks at once"),
             Self::NoPayer => f.write_str("a server key needs `user_id`, `org_id` or both"),
+            Self::NoConditionsHere => {
+                f.write_str("everything that is held is listed here; ask `/v1/check` about a `plan` or `feature`")
+            }
             Self::PayerOfSession => {
                 f.write_str("`user_id` and `org_id` are for server keys; a session token says whom it is about")
             }

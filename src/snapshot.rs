@@ -9,6 +9,9 @@ use crate::payer::Payer;
 use crate::status::Status;
 use crate::time::{Timestamp, millis};
 
+/// How far the clocks of two of Cloudflare's machines may be apart.
+const CLOCKS_DIFFER_MS: i64 = 10_000;
+
 /// A payer's facts, as `src/store/snapshot.sql` writes them.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 pub struct Snapshot {
@@ -121,10 +124,12 @@ impl Snapshot {
         self.trial_used != 0
     }
 
-    /// Whether it may still speak for the database at `now`.
+    /// Whether it may still speak for the database at `now`. One from the future, beyond what clocks differ by, may not:
+    /// it would never grow too old.
     #[must_use]
     pub fn is_within(&self, max_age_ms: i64, now: Timestamp) -> bool {
-        now.millis_since(self.as_of) <= max_age_ms
+        let age_ms = now.millis_since(self.as_of);
+        (-CLOCKS_DIFFER_MS..=max_age_ms).contains(&age_ms)
     }
 }
 

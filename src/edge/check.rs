@@ -70,7 +70,7 @@ pub(super) async fn entitlements(edge: &Edge<'_>) -> Result<Reply, Failure> {
     // 2.
     let asked = Asked::from_query(edge.request.query())?;
     if asked.questions.iter().any(|question| !question.conditions.is_empty()) {
-        return Err(QuestionError::UnknownParameter("plan` or `feature".into()).into());
+        return Err(QuestionError::NoConditionsHere.into());
     }
     let payers = caller.payers(&asked)?;
 

@@ -56,8 +56,11 @@ test("a copy that says yes is believed for SNAPSHOT_TTL_SECONDS and no longer", 
   assert.deepEqual([(await ask(user)).body.allowed, (await ask(user)).body.source], [true, "memory"]);
   await rewrite(user, yes(301_000));
   await plangate.restart();
+  assert.deepEqual([(await ask(user)).body.allowed, (await ask(user)).body.source], [false, "memory"]);
+  await rewrite(user, yes(-60_000));
+  await plangate.restart();
   const { body } = await ask(user);
-  assert.deepEqual([body.allowed, body.source], [false, "d1"]);
+  assert.deepEqual([body.allowed, body.source], [false, "d1"], "nor one from the future, which would never grow old");
 });
 
 test("a copy that cannot be read, or is somebody else's, is not believed", async () => {
