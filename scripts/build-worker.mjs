@@ -17,6 +17,19 @@ const MAX_GZIPPED = 400_000;
 /** What decides about the output besides the sources. */
 const SETTINGS = ["Cargo.toml", "Cargo.lock", "package-lock.json", "scripts/build-worker.mjs"];
 
+const wasmOpt = path.join(root, "node_modules", ".bin", "wasm-opt");
+
+/** What the module may use: what worker-build names to wasm-opt, and no more, as workerd has to understand it. */
+const WASM_FEATURES = [
+  "mutable-globals",
+  "sign-ext",
+  "nontrapping-float-to-int",
+  "bulk-memory",
+  "multivalue",
+  "reference-types",
+  "exception-handling",
+];
+
 /** Builds the worker into the folder `out`, unless what is there was built from the same inputs. */
 export async function buildWorker(rust, { features = "", out = "build" } = {}) {
   // Builds with other features share cargo's output file: one at a time, or one gets the other's code.
@@ -40,17 +53,25 @@ async function build(rust, features, out) {
       // When the compiler refuses the crate, where in worker-build that surfaced is of no interest.
       RUST_BACKTRACE: "0",
       WASM_BINDGEN_BIN: wasmBindgen,
-      WASM_OPT_BIN: path.join(root, "node_modules", ".bin", "wasm-opt"),
+      WASM_OPT_BIN: wasmOpt,
       ESBUILD_BIN: path.join(root, "node_modules", ".bin", "esbuild"),
     },
     otherwise: "the worker could not be built; the compiler's messages are above.",
   });
+  await dropNames(path.join(folder, "index_bg.wasm"));
   reportSize(folder, `${out}/ is built`);
   const sources = sourcesOf(rust);
   // A file saved while the compiler ran may or may not be in the output: the next build has to look again.
   if (sources.every((file) => statSync(path.resolve(root, file)).mtimeMs < started)) {
     writeFileSync(stamp, JSON.stringify({ sources, digest: digest(sources, rust, features) }));
   }
+}
+
+/** worker-build keeps the names of all functions: a tenth of what is sent. A panic tells its file and line without them. */
+async function dropNames(wasm) {
+  await run(wasmOpt, [wasm, "-o", wasm, ...WASM_FEATURES.map((feature) => `--enable-${feature}`)], {
+    otherwise: "wasm-opt could not drop the names of functions; its output is above.",
+  });
 }
 
 /** Whether the last build saw the very inputs that are here now. Packaging anew takes seconds, this milliseconds. */
