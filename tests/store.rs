@@ -304,6 +304,18 @@ fn what_a_newer_event_leaves_out_is_not_changed_by_it() {
 }
 
 #[test]
+fn what_is_heard_of_without_a_status_is_taken_for_active_until_one_is_told() {
+    let silent = flat_event("e1", "updated", T + 9, json!({"user_id": "user_1", "plan": "pro"}));
+    assert!(Shop::after([&silent]).allows("user_1", "pro", NOW));
+    // Told by an event that is older than the silent one.
+    let told = flat_event("e2", "updated", T, json!({"user_id": "user_1", "plan": "basic", "status": "paused"}));
+    for order in [[&silent, &told], [&told, &silent]] {
+        let decision = Shop::after(order).decide("user_1", "plan=pro", NOW);
+        assert_eq!((decision.allowed, decision.reason), (false, Reason::Paused));
+    }
+}
+
+#[test]
 fn an_item_without_a_payer_is_linked_by_its_subscription_whichever_comes_first() {
     let anonymous = |id, at| {
         let item = with(item("user_1", "i_1", "active", "pro", at), json!({"payer": null, "subscription_id": null}));
@@ -717,6 +729,15 @@ fn failed_attempts_are_those_since_the_last_that_was_paid() {
             );
         }
     }
+}
+
+#[test]
+fn a_charge_that_failed_within_the_millisecond_of_one_that_was_paid_is_over() {
+    let shop = Shop::after(&[
+        payment_event("e1", T, "cpa_1", "cpay_1", "failed", T),
+        payment_event("e2", T, "cpa_2", "cpay_1", "paid", T),
+    ]);
+    assert_eq!(shop.snapshot("user_1").failed_attempts, 0);
 }
 
 #[test]
