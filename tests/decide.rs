@@ -732,6 +732,8 @@ fn a_deleted_organization_gives_nothing_and_takes_nothing_from_its_user() {
     check(&payers(), &none, "plan=org:team", org_deleted);
     check(&payers(), &none, "plan=org:free_org", org_deleted);
     // A user who pays for nothing is told so, not that somebody was deleted.
+    let no = (false, Reason::NoSubscription, Some("free_user"), Some("user_1"));
+    check(&[gone(), user(&[])], &none, "plan=pro", no);
     let payers = || [user(&[]), gone()];
     check(&payers(), &none, "plan=pro", (false, Reason::NoSubscription, Some("free_user"), Some("user_1")));
     check(&payers(), &none, "plan=free_user", (true, Reason::Active, Some("free_user"), Some("user_1")));

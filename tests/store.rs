@@ -349,7 +349,8 @@ fn an_item_without_a_payer_is_linked_by_its_subscription_whichever_comes_first()
 #[test]
 fn the_newest_event_that_says_whose_a_record_is_decides_it() {
     let history = [
-        item_event("e1", "active", T, item("user_1", "i_1", "active", "pro", T)),
+        // Which began before the others say, so that its row is written even when it comes late.
+        item_event("e1", "active", T, with(item("user_1", "i_1", "active", "pro", T), json!({"created_at": T - 5}))),
         item_event("e2", "updated", T + 5, item("org_1", "i_1", "active", "pro", T + 5)),
         item_event("e3", "updated", T + 9, with(item("org_1", "i_1", "active", "pro", T + 9), json!({"payer": null}))),
     ];
@@ -357,6 +358,45 @@ fn the_newest_event_that_says_whose_a_record_is_decides_it() {
         let shop = Shop::after(order.map(|index| &history[index]));
         assert!(shop.allows("org_1", "pro", NOW) && !shop.allows("user_1", "pro", NOW), "{order:?}");
         assert_eq!(shop.snapshot("org_1").records[0].customer.as_deref(), Some("cpayer_org_1"), "{order:?}");
+    }
+}
+
+#[test]
+fn an_older_event_that_is_the_first_to_tell_something_is_stored_and_not_stale() {
+    let bare_payer = json!({"user_id": "user_1"});
+    // What the newer event leaves out, or says otherwise, and the column that the older one then sets.
+    let cases = [
+        (json!({"payer": null}), json!({"payer": bare_payer}), Some(r#"payer="user:user_1""#)),
+        (json!({"payer": bare_payer}), json!({}), Some(r#"customer="cpayer_user_1""#)),
+        (json!({"plan": null, "plan_id": null}), json!({}), Some(r#"plan="pro""#)),
+        (json!({"subscription_id": null}), json!({}), Some(r#"subscription="csub_user_1""#)),
+        (json!({}), json!({"is_free_trial": true}), Some("trial_used=1")),
+        (json!({}), json!({"created_at": T - 5}), Some("started_at=1767225599995")),
+        (json!({"created_at": null, "period_start": null}), json!({}), Some("started_at=1767225600000")),
+        // Nothing new.
+        (json!({}), json!({}), None),
+        (json!({}), json!({"payer": null, "plan": null, "subscription_id": null, "created_at": null}), None),
+        (json!({}), json!({"created_at": T + 5, "seats": {"quantity": 5}, "period_end": null}), None),
+    ];
+    for (newer, older, told) in cases {
+        let what = format!("newer with {newer}, older with {older}");
+        let newer = with(item("user_1", "i_1", "canceled", "pro", T + 9), newer);
+        let older = with(item("user_1", "i_1", "active", "pro", T), older);
+        let mut shop = Shop::after(&[item_event("e1", "canceled", T + 9, newer)]);
+        let before = shop.state();
+        let outcome = shop.deliver(&item_event("e2", "active", T, older));
+        match told {
+            Some(told) => {
+                assert_eq!(outcome, Outcome::Stored, "{what}");
+                let is_told = |state: &str| state.split(' ').any(|cell| cell == told);
+                assert!(!is_told(&before) && is_told(&shop.state()), "{what}: {}", shop.state());
+            }
+            None => {
+                assert_eq!(outcome, Outcome::Stale, "{what}");
+                assert_eq!(shop.state(), before, "{what}");
+            }
+        }
+        assert_eq!(shop.rows("SELECT status, event_id FROM records"), [r#"status="canceled" event_id="e1""#], "{what}");
     }
 }
 
