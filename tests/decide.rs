@@ -481,11 +481,19 @@ fn every_denial_says_what_is_missing() {
     for (payer, catalog, query, expected) in cases {
         check(&[payer], catalog, query, expected);
     }
+    // What an organization without a free plan of the catalog's holds for nothing has Clerk's name, and is known by it.
+    let users_only = Catalog::parse(r#"{"pro": {}, "hobby": {"free": true}}"#).unwrap();
+    check(&[pro()], &users_only, "plan=free_org", (false, Reason::PlanMismatch, Some("pro"), Some("user_1")));
+    check(&[pro()], &users_only, "plan=free_user", (false, Reason::UnknownPlan, Some("pro"), Some("user_1")));
     // A plan that a record of the payer's names is known, though the catalog does not list it.
     let legacy = user(&[record("legacy", "ended", json!({})), record("pro", "active", json!({}))]);
     check(&[legacy], &catalog, "plan=legacy", (false, Reason::Expired, Some("pro"), Some("user_1")));
     let legacy = user(&[record("legacy", "active", json!({}))]);
     check(&[legacy], &catalog, "plan=legacy", (true, Reason::Active, Some("legacy"), Some("user_1")));
+    // Of either payer: the organization's own records do not have it.
+    let payers = [user(&[record("legacy", "active", json!({}))]), org(&[record("team", "active", json!({}))])];
+    check(&payers, &catalog, "plan=org:legacy", (false, Reason::PlanMismatch, Some("team"), Some("org_1")));
+    check(&payers, &catalog, "plan=org:no_such_plan", (false, Reason::UnknownPlan, Some("team"), Some("org_1")));
     // Nobody asked at all.
     check(&[], &none, "plan=pro", (false, Reason::NoSubscription, None, None));
     check(&[], &none, "", (false, Reason::NoSubscription, None, None));
@@ -724,6 +732,8 @@ fn a_deleted_organization_gives_nothing_and_takes_nothing_from_its_user() {
     check(&payers(), &none, "plan=org:team", org_deleted);
     check(&payers(), &none, "plan=org:free_org", org_deleted);
     // A user who pays for nothing is told so, not that somebody was deleted.
+    let no = (false, Reason::NoSubscription, Some("free_user"), Some("user_1"));
+    check(&[gone(), user(&[])], &none, "plan=pro", no);
     let payers = || [user(&[]), gone()];
     check(&payers(), &none, "plan=pro", (false, Reason::NoSubscription, Some("free_user"), Some("user_1")));
     check(&payers(), &none, "plan=free_user", (true, Reason::Active, Some("free_user"), Some("user_1")));

@@ -609,6 +609,7 @@ fn jars(issuer: &str, is_production: bool) -> Vec<Jar> {
         // 3.
         jar("3 nothing suffixed", ours(IAT), Some("5"), None, None, Some("plain")),
         jar("3 nothing suffixed, no sign-in", ours(IAT), None, None, None, Some("plain")),
+        jar("3 nothing suffixed, signed out", ours(IAT), Some("0"), None, None, Some("plain")),
         // 4.
         jar("4 both signed in, plain newer", ours(IAT + 1), Some("5"), ours(IAT), Some("5"), Some("plain")),
         jar("4 both signed in, same age", ours(IAT), Some("5"), ours(IAT), Some("5"), Some("suffixed")),

@@ -304,6 +304,18 @@ fn what_a_newer_event_leaves_out_is_not_changed_by_it() {
 }
 
 #[test]
+fn what_is_heard_of_without_a_status_is_taken_for_active_until_one_is_told() {
+    let silent = flat_event("e1", "updated", T + 9, json!({"user_id": "user_1", "plan": "pro"}));
+    assert!(Shop::after([&silent]).allows("user_1", "pro", NOW));
+    // Told by an event that is older than the silent one.
+    let told = flat_event("e2", "updated", T, json!({"user_id": "user_1", "plan": "basic", "status": "paused"}));
+    for order in [[&silent, &told], [&told, &silent]] {
+        let decision = Shop::after(order).decide("user_1", "plan=pro", NOW);
+        assert_eq!((decision.allowed, decision.reason), (false, Reason::Paused));
+    }
+}
+
+#[test]
 fn an_item_without_a_payer_is_linked_by_its_subscription_whichever_comes_first() {
     let anonymous = |id, at| {
         let item = with(item("user_1", "i_1", "active", "pro", at), json!({"payer": null, "subscription_id": null}));
@@ -337,7 +349,8 @@ fn an_item_without_a_payer_is_linked_by_its_subscription_whichever_comes_first()
 #[test]
 fn the_newest_event_that_says_whose_a_record_is_decides_it() {
     let history = [
-        item_event("e1", "active", T, item("user_1", "i_1", "active", "pro", T)),
+        // Which began before the others say, so that its row is written even when it comes late.
+        item_event("e1", "active", T, with(item("user_1", "i_1", "active", "pro", T), json!({"created_at": T - 5}))),
         item_event("e2", "updated", T + 5, item("org_1", "i_1", "active", "pro", T + 5)),
         item_event("e3", "updated", T + 9, with(item("org_1", "i_1", "active", "pro", T + 9), json!({"payer": null}))),
     ];
@@ -345,6 +358,45 @@ fn the_newest_event_that_says_whose_a_record_is_decides_it() {
         let shop = Shop::after(order.map(|index| &history[index]));
         assert!(shop.allows("org_1", "pro", NOW) && !shop.allows("user_1", "pro", NOW), "{order:?}");
         assert_eq!(shop.snapshot("org_1").records[0].customer.as_deref(), Some("cpayer_org_1"), "{order:?}");
+    }
+}
+
+#[test]
+fn an_older_event_that_is_the_first_to_tell_something_is_stored_and_not_stale() {
+    let bare_payer = json!({"user_id": "user_1"});
+    // What the newer event leaves out, or says otherwise, and the column that the older one then sets.
+    let cases = [
+        (json!({"payer": null}), json!({"payer": bare_payer}), Some(r#"payer="user:user_1""#)),
+        (json!({"payer": bare_payer}), json!({}), Some(r#"customer="cpayer_user_1""#)),
+        (json!({"plan": null, "plan_id": null}), json!({}), Some(r#"plan="pro""#)),
+        (json!({"subscription_id": null}), json!({}), Some(r#"subscription="csub_user_1""#)),
+        (json!({}), json!({"is_free_trial": true}), Some("trial_used=1")),
+        (json!({}), json!({"created_at": T - 5}), Some("started_at=1767225599995")),
+        (json!({"created_at": null, "period_start": null}), json!({}), Some("started_at=1767225600000")),
+        // Nothing new.
+        (json!({}), json!({}), None),
+        (json!({}), json!({"payer": null, "plan": null, "subscription_id": null, "created_at": null}), None),
+        (json!({}), json!({"created_at": T + 5, "seats": {"quantity": 5}, "period_end": null}), None),
+    ];
+    for (newer, older, told) in cases {
+        let what = format!("newer with {newer}, older with {older}");
+        let newer = with(item("user_1", "i_1", "canceled", "pro", T + 9), newer);
+        let older = with(item("user_1", "i_1", "active", "pro", T), older);
+        let mut shop = Shop::after(&[item_event("e1", "canceled", T + 9, newer)]);
+        let before = shop.state();
+        let outcome = shop.deliver(&item_event("e2", "active", T, older));
+        match told {
+            Some(told) => {
+                assert_eq!(outcome, Outcome::Stored, "{what}");
+                let is_told = |state: &str| state.split(' ').any(|cell| cell == told);
+                assert!(!is_told(&before) && is_told(&shop.state()), "{what}: {}", shop.state());
+            }
+            None => {
+                assert_eq!(outcome, Outcome::Stale, "{what}");
+                assert_eq!(shop.state(), before, "{what}");
+            }
+        }
+        assert_eq!(shop.rows("SELECT status, event_id FROM records"), [r#"status="canceled" event_id="e1""#], "{what}");
     }
 }
 
@@ -717,6 +769,15 @@ fn failed_attempts_are_those_since_the_last_that_was_paid() {
             );
         }
     }
+}
+
+#[test]
+fn a_charge_that_failed_within_the_millisecond_of_one_that_was_paid_is_over() {
+    let shop = Shop::after(&[
+        payment_event("e1", T, "cpa_1", "cpay_1", "failed", T),
+        payment_event("e2", T, "cpa_2", "cpay_1", "paid", T),
+    ]);
+    assert_eq!(shop.snapshot("user_1").failed_attempts, 0);
 }
 
 #[test]

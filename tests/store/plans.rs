@@ -92,8 +92,8 @@ fn health_tells_of_migrations_dead_letters_and_deliveries() {
 /// The names of tables that grow with use, as they are and as the statements call them.
 const GROWING: [&str; 8] = ["deliveries", "d", "records", "r", "payments", "payers", "p", "payment_attempts"];
 
-/// The steps of the plan that walk a whole table that grows.
-fn walks(connection: &Connection, sql: &str) -> Vec<String> {
+/// How SQLite means to run a statement.
+fn steps_of_plan(connection: &Connection, sql: &str) -> Vec<String> {
     let mut prepared = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
     let count = prepared.parameter_count();
     let steps: Vec<String> = prepared
@@ -103,6 +103,11 @@ fn walks(connection: &Connection, sql: &str) -> Vec<String> {
         .unwrap();
     assert!(!steps.is_empty(), "{sql}");
     steps
+}
+
+/// The steps of the plan that walk a whole table that grows.
+fn walks(connection: &Connection, sql: &str) -> Vec<String> {
+    steps_of_plan(connection, sql)
         .into_iter()
         .filter(|step| match step.split_once(' ') {
             Some(("SCAN", rest)) => GROWING.contains(&rest.split(' ').next().unwrap()),
@@ -111,6 +116,20 @@ fn walks(connection: &Connection, sql: &str) -> Vec<String> {
             _ => false,
         })
         .collect()
+}
+
+#[test]
+fn the_payer_of_a_delivery_is_looked_for_once_a_statement() {
+    let shop = Shop::new();
+    shop.connection().execute_batch(D1_MIGRATIONS).unwrap();
+    let looks =
+        |sql: &str| steps_of_plan(shop.connection(), sql).iter().filter(|step| step.starts_with("SEARCH r ")).count();
+    let named: Vec<&str> =
+        statements().iter().map(|statement| statement.sql).filter(|sql| sql.contains("CROSS JOIN records r")).collect();
+    assert!(!named.is_empty());
+    for sql in named {
+        assert_eq!(looks(sql), 1, "{sql}");
+    }
 }
 
 #[test]
