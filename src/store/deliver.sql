@@ -13,7 +13,8 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6,
       LEFT JOIN records r ON r.provider = ?1 AND r.id = e.value ->> 'id'
       WHERE r.id IS NULL
         OR (e.value ->> 'state' IS NOT NULL AND e.value ->> 'version' > r.version)
-        OR (e.value ->> 'plan' IS NOT NULL AND e.value ->> 'version' > r.plan_version)
+        OR (e.value ->> 'plan' IS NOT NULL AND r.plan_version <
+          iif(e.value ->> '$.plan.key' IS e.value ->> '$.plan.id', '!', '') || (e.value ->> 'version'))
         OR (e.value ->> 'payer' IS NOT NULL AND e.value ->> 'version' > r.payer_version)
         OR (e.value ->> 'customer' IS NOT NULL AND e.value ->> 'version' > r.customer_version)
         OR e.value ->> 'trial' > r.trial_used

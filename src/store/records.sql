@@ -8,7 +8,10 @@ SELECT d.provider, e.value ->> 'id',
   e.value ->> 'payer', iif(e.value ->> 'payer' IS NULL, '', e.value ->> 'version'),
   e.value ->> 'customer', iif(e.value ->> 'customer' IS NULL, '', e.value ->> 'version'),
   e.value ->> '$.plan.key', e.value ->> '$.plan.id', coalesce(e.value ->> '$.plan.free', 0),
-  iif(e.value ->> 'plan' IS NULL, '', e.value ->> 'version'),
+  -- A plan known by its id alone yields to any that has a name: '!' sorts before every digit.
+  CASE WHEN e.value ->> 'plan' IS NULL THEN ''
+    WHEN e.value ->> '$.plan.key' IS e.value ->> '$.plan.id' THEN '!' || (e.value ->> 'version')
+    ELSE e.value ->> 'version' END,
   -- Only the flat form can leave the state out; until something tells it, what is heard of is taken for active.
   coalesce(e.value ->> '$.state.status', 'active'),
   e.value ->> '$.state.period_start', e.value ->> '$.state.period_end', e.value ->> '$.state.interval',

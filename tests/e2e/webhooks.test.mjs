@@ -238,3 +238,41 @@ test("an old period, a null one and seconds instead of milliseconds", async () =
     assert.deepEqual([body.allowed, body.reason], [allowed, reason], JSON.stringify(options));
   }
 });
+
+test("the days of grace run out, however often the charge is tried again", async (t) => {
+  const graceful = await Plangate.start({ bindings: { PAST_DUE_GRACE_DAYS: "3" } });
+  t.after(() => graceful.stop());
+  const at = Date.now();
+  const failing = async (user, due) => {
+    for (const ago of [2, 1, 0]) await graceful.delivered(itemEvent(user, { status: "past_due", at: at - ago * 3_600_000, end: due }));
+    return (await graceful.serverCheck(`user_id=${user}&plan=pro`)).body;
+  };
+  const within = await failing(newUser(), at - 2 * DAY_MS);
+  assert.deepEqual([within.reason, Date.parse(within.valid_until)], ["past_due_grace", at + DAY_MS], "three days after the charge was due");
+  assert.equal((await failing(newUser(), at - 4 * DAY_MS)).reason, "past_due");
+});
+
+test("an event that names a plan by its id alone does not take its name away, in either order", async () => {
+  const at = Date.now();
+  for (const order of [[0, 1], [1, 0]]) {
+    const user = newUser();
+    const named = itemEvent(user, { at: at - 1000 });
+    const canceled = itemEvent(user, { at, status: "canceled" });
+    canceled.data.plan = null;
+    for (const index of order) assert.equal((await plangate.deliver([named, canceled][index])).status, 200);
+    const { body } = await plangate.serverCheck(`user_id=${user}&plan=pro`);
+    assert.deepEqual([body.allowed, body.reason], [true, "canceled_until_period_end"]);
+  }
+});
+
+test("a flat event that tells of a new period and no status is a renewal", async () => {
+  const user = newUser();
+  const at = Date.now();
+  const flat = (type, data, ago) => flatEvent(`subscription.${type}`, { user_id: user, ...data }, { timestamp: at - ago });
+  await plangate.delivered(flat("created", { plan: "pro", period_end: at - 2 * DAY_MS }, 3000));
+  assert.equal((await plangate.serverCheck(`user_id=${user}&plan=pro`)).body.reason, "expired");
+  await plangate.delivered(flat("updated", { plan: "pro", period_end: at + 30 * DAY_MS }, 2000));
+  assert.equal((await plangate.serverCheck(`user_id=${user}&plan=pro`)).body.allowed, true);
+  await plangate.delivered(flat("updated", { plan: "team" }, 1000));
+  assert.equal((await plangate.serverCheck(`user_id=${user}&plan=team`)).body.allowed, true);
+});

@@ -178,8 +178,12 @@ fn record(sent: &Sent<'_>, item: Item, container: &Container) -> Result<Record, 
             cancel_at: item.period_end.filter(|_| status == Status::Canceled),
             canceled_at: item.canceled_at,
             ended_at: item.ended_at,
-            past_due_since: (status == Status::PastDue)
-                .then(|| item.past_due_at.or(container.past_due_at).unwrap_or(occurred_at)),
+            past_due_since: (status == Status::PastDue).then(|| {
+                // A charge is due when the period it renews ends. Any later clock would move with each further attempt, and
+                // the days of grace would never run out.
+                let due_at = item.period_end.filter(|end| *end <= occurred_at);
+                item.past_due_at.or(container.past_due_at).or(due_at).unwrap_or(occurred_at)
+            }),
             seats: item.seats.map(|seats| seats.quantity.map_or(Seats::Unlimited, Seats::Limited)),
             ..State::new(status)
         }),

@@ -2,7 +2,8 @@
 //! `data: {user_id, plan, status?, stripe_customer_id?, attempt_count?}`, as many guides show it and as custom Svix
 //! senders use it. It knows one subscription per payer.
 //!
-//! An event that leaves out the plan or the status does not change it. Put a `timestamp` into the body: without one
+//! An event that leaves out the plan or the status does not change it; one that tells of a period and no status is a
+//! renewal. Put a `timestamp` into the body: without one
 //! events are ordered by the time of the delivery attempt, and a retried old event then looks new.
 
 use serde::Deserialize;
@@ -73,7 +74,9 @@ struct Flat {
 pub(super) fn event(sent: &Sent<'_>, data: &str) -> Result<Option<Event>, String> {
     let flat: Flat = serde_json::from_str(data).map_err(|error| error.to_string())?;
     let occurred_at = flat.updated_at.unwrap_or(sent.at);
-    let given = flat.status.as_deref().map(Status::parse);
+    let period_end = flat.period_end.or(flat.current_period_end);
+    // Who tells of a period and no status tells of a renewal.
+    let given = flat.status.as_deref().map(Status::parse).or(period_end.map(|_| Status::Active));
     let created = sent.event_type == "subscription.created";
     let status = match sent.event_type {
         "subscription.created" => Some(given.unwrap_or(Status::Active)),
@@ -86,7 +89,6 @@ pub(super) fn event(sent: &Sent<'_>, data: &str) -> Result<Option<Event>, String
     let org = flat.org_id.or(flat.organization_id).map(|id| (PayerKind::Org, id));
     let (kind, id) = org.or(flat.user_id.map(|id| (PayerKind::User, id))).ok_or("nothing says whose it is")?;
     let payer = Payer::new(kind, id).ok_or("the payer's id is too long")?;
-    let period_end = flat.period_end.or(flat.current_period_end);
     let deleted = sent.event_type == "subscription.deleted";
     let state = status.map(|status| State {
         period_start: flat.period_start.or(flat.current_period_start),
