@@ -11,10 +11,11 @@ mod keys;
 mod log;
 mod request;
 mod response;
+mod schedule;
 mod store;
 mod webhook;
 
-use worker::{Context, Env, event};
+use worker::{Context, Env, ScheduleContext, ScheduledEvent, event};
 
 use self::request::Request;
 use self::response::{Failure, Reply};
@@ -46,6 +47,11 @@ async fn fetch(
     let reply = edge.route().await.unwrap_or_else(|failure| edge.refuse(&failure));
     let reply = edge.with_cors(reply);
     Ok(reply.into_response(&request.id())?)
+}
+
+#[event(scheduled)]
+async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
+    schedule::run(&env, &isolate::settings(&env), clock()).await;
 }
 
 /// The only clock there is. In Workers it stands still between two waits for something outside.

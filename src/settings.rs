@@ -21,6 +21,12 @@ const MAX_SNAPSHOT_TTL_SECS: u32 = 86_400;
 /// A year: beyond any slack or grace somebody means.
 const MAX_POLICY_HOURS: u32 = 8_760;
 const MAX_POLICY_DAYS: u32 = 365;
+/// How long the ledger keeps what no state rests on any more, unless `RETENTION_DAYS` says otherwise.
+const DEFAULT_RETENTION_DAYS: u32 = 180;
+/// The shortest: Svix delivers for 28 hours, and a duplicate should be known as one.
+const MIN_RETENTION_DAYS: u32 = 7;
+/// The longest: ten years.
+const MAX_RETENTION_DAYS: u32 = 3_650;
 /// A server key is compared in full, so it must be long enough not to be guessed.
 const MIN_API_KEY_BYTES: usize = 16;
 
@@ -52,6 +58,10 @@ pub struct Settings {
     pub policy: Policy,
     /// How long a KV copy may speak for the database, in seconds.
     pub snapshot_ttl_secs: u32,
+    /// How long the ledger keeps what no state rests on any more, in days.
+    pub retention_days: u32,
+    /// Where Clerk's Backend API is and the key for it; none when `CLERK_SECRET_KEY` is not set.
+    pub clerk_api: Option<ClerkApi>,
     /// What is missing.
     pub missing: Vec<Problem>,
     /// What is there and cannot be used.
@@ -70,6 +80,15 @@ pub enum SessionKeys {
         /// Clerk's Backend API wants the secret key.
         bearer: Option<Bearer>,
     },
+}
+
+/// Clerk's Backend API.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClerkApi {
+    /// Its address, without a slash at the end and without the version (`https://api.clerk.com`).
+    pub base: String,
+    /// `CLERK_SECRET_KEY`.
+    pub bearer: Bearer,
 }
 
 /// A credential that we send. It does not show itself.
@@ -143,6 +162,9 @@ impl Settings {
             MIN_SNAPSHOT_TTL_SECS..=MAX_SNAPSHOT_TTL_SECS,
             DEFAULT_SNAPSHOT_TTL_SECS,
         );
+        let retention_days =
+            reader.number("RETENTION_DAYS", MIN_RETENTION_DAYS..=MAX_RETENTION_DAYS, DEFAULT_RETENTION_DAYS);
+        let clerk_api = reader.clerk_api();
         Self {
             webhook_secrets,
             ours: Ours { clerk_instance_id: reader.text("CLERK_INSTANCE_ID") },
@@ -155,6 +177,8 @@ impl Settings {
             catalog,
             policy: Policy::new(slack, grace),
             snapshot_ttl_secs: ttl,
+            retention_days,
+            clerk_api,
             missing: reader.missing,
             unusable: reader.unusable,
         }
@@ -248,10 +272,8 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         if let Some(key) = publishable_key {
             return Some(SessionKeys::Jwks { url: format!("{}/.well-known/jwks.json", key.issuer()), bearer: None });
         }
-        if let Some(key) = self.text("CLERK_SECRET_KEY") {
-            let base = self.text("CLERK_API_URL").unwrap_or_else(|| CLERK_API_URL.to_owned());
-            let url = format!("{}/v1/jwks", base.trim_end_matches('/'));
-            return Some(SessionKeys::Jwks { url, bearer: Some(Bearer(key)) });
+        if let Some(api) = self.clerk_api() {
+            return Some(SessionKeys::Jwks { url: format!("{}/v1/jwks", api.base), bearer: Some(api.bearer) });
         }
         if !self.unusable.iter().any(|problem| problem.setting == "CLERK_PUBLISHABLE_KEY") {
             self.missing(
@@ -260,6 +282,12 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             );
         }
         None
+    }
+
+    fn clerk_api(&self) -> Option<ClerkApi> {
+        let key = self.text("CLERK_SECRET_KEY")?;
+        let base = self.text("CLERK_API_URL").unwrap_or_else(|| CLERK_API_URL.to_owned());
+        Some(ClerkApi { base: base.trim_end_matches('/').to_owned(), bearer: Bearer(key) })
     }
 
     fn api_keys(&mut self) -> Vec<ApiKey> {

@@ -19,7 +19,7 @@ use crate::payer::Payer;
 use crate::time::Timestamp;
 
 /// The last of `migrations/`: what the database must have seen for this code.
-pub const LATEST_MIGRATION: &str = "0002_ledger_by_payer.sql";
+pub const LATEST_MIGRATION: &str = "0003_operations.sql";
 
 static DELIVER: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/deliver.sql")));
 static RECORDS: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/records.sql")));

@@ -16,8 +16,11 @@ use crate::time::Timestamp;
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// The migrations, in order.
-pub const MIGRATIONS: &[&str] =
-    &[include_str!("../../migrations/0001_init.sql"), include_str!("../../migrations/0002_ledger_by_payer.sql")];
+pub const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/0001_init.sql"),
+    include_str!("../../migrations/0002_ledger_by_payer.sql"),
+    include_str!("../../migrations/0003_operations.sql"),
+];
 
 /// A store in one SQLite connection.
 pub struct SqliteStore {
