@@ -1,10 +1,6 @@
 -- Set once the payer's data was erased on request. The row stays as a tombstone, so that late events bring nothing back.
 ALTER TABLE payers ADD COLUMN erased_at INTEGER;
 
--- 1 while two events tell of different states at the same times, equally far along: only the provider can say which is
--- right.
-ALTER TABLE records ADD COLUMN tied INTEGER NOT NULL DEFAULT 0;
-
 -- What the worker keeps for itself between runs, as JSON: how far a sweep came, the provider's own catalog.
 CREATE TABLE kept (
   name TEXT PRIMARY KEY,

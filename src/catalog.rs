@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::api::ApiPlan;
 use crate::payer::PayerKind;
 use crate::provider;
 
@@ -33,6 +34,16 @@ pub struct Plan {
     pub payer: Option<PayerKind>,
     /// The price, product or variant ids that mean this plan, by provider.
     pub ids: BTreeMap<String, BTreeSet<String>>,
+    /// What a provider's own catalog says it gives, by who holds it: a user's plan and an organization's may share a name.
+    #[serde(skip)]
+    synced: BTreeMap<PayerKind, Synced>,
+}
+
+/// What a provider's own catalog says of a plan.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+struct Synced {
+    features: BTreeSet<String>,
+    free: bool,
 }
 
 /// How much of something: a number, or `"unlimited"`. Answered as a number or null.
@@ -106,6 +117,26 @@ impl Catalog {
         Ok(Self { plans })
     }
 
+    /// The catalog with what a provider lists of its own plans. The provider adds to what the operator wrote and takes
+    /// nothing of it away.
+    #[must_use]
+    pub fn with(mut self, provider: &str, plans: &[ApiPlan]) -> Self {
+        for listed in plans.iter().filter(|listed| !listed.key.is_empty() && !listed.key.contains(':')) {
+            let plan = self.plans.entry(listed.key.clone()).or_default();
+            if let Some(id) = &listed.id {
+                plan.ids.entry(provider.to_owned()).or_default().insert(id.clone());
+            }
+            for kind in [PayerKind::User, PayerKind::Org] {
+                if listed.payer.is_none_or(|payer| payer == kind) {
+                    let synced = plan.synced.entry(kind).or_default();
+                    synced.features.extend(listed.features.iter().flatten().cloned());
+                    synced.free |= listed.free;
+                }
+            }
+        }
+        self
+    }
+
     /// Whether there are no plans in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -121,7 +152,10 @@ impl Catalog {
     /// Whether any plan gives that feature.
     #[must_use]
     pub fn knows_feature(&self, name: &str) -> bool {
-        self.plans.values().any(|plan| plan.features.contains(name))
+        let gives = |plan: &Plan| {
+            plan.features.contains(name) || plan.synced.values().any(|synced| synced.features.contains(name))
+        };
+        self.plans.values().any(gives)
     }
 
     /// The plan that a provider's plan key, or its id of the plan, means. A Clerk slug means itself.
@@ -138,6 +172,7 @@ impl Catalog {
     #[must_use]
     pub fn is_free(&self, plan: &str, kind: PayerKind) -> bool {
         match self.plans.get(plan) {
+            Some(entry) if entry.synced.get(&kind).is_some_and(|synced| synced.free) => true,
             Some(entry) => entry.free && entry.payer.unwrap_or(PayerKind::User) == kind,
             None => plan == kind.default_free_plan(),
         }
@@ -165,10 +200,14 @@ impl Catalog {
         contained
     }
 
-    /// The features of a plan and of all that it includes.
+    /// The features of a plan and of all that it includes, held by this kind of payer.
     #[must_use]
-    pub fn features<'a>(&'a self, plan: &'a str) -> BTreeSet<&'a str> {
-        self.entries(plan).flat_map(|entry| entry.features.iter().map(String::as_str)).collect()
+    pub fn features<'a>(&'a self, plan: &'a str, kind: PayerKind) -> BTreeSet<&'a str> {
+        let of = |entry: &'a Plan| {
+            let synced = entry.synced.get(&kind).into_iter().flat_map(|synced| &synced.features);
+            entry.features.iter().chain(synced).map(String::as_str)
+        };
+        self.entries(plan).flat_map(of).collect()
     }
 
     /// The limits of a plan and of all that it includes; of two for the same thing the more generous.
@@ -226,9 +265,9 @@ mod tests {
     fn a_plan_gives_what_it_includes_and_the_more_generous_limit() {
         let catalog = catalog();
         assert_eq!(catalog.contained("pro"), BTreeSet::from(["basic", "pro"]));
-        assert_eq!(catalog.features("pro"), BTreeSet::from(["api", "export"]));
+        assert_eq!(catalog.features("pro", PayerKind::User), BTreeSet::from(["api", "export"]));
         assert_eq!(catalog.limits("pro"), BTreeMap::from([("projects", Limit::Unlimited), ("seats", Limit::Of(5))]));
-        assert_eq!(catalog.features("elsewhere"), BTreeSet::new());
+        assert_eq!(catalog.features("elsewhere", PayerKind::User), BTreeSet::new());
     }
 
     #[test]
@@ -254,6 +293,34 @@ mod tests {
         assert_eq!(catalog.plan_for("clerk", Some("professional"), Some("cplan_pro")), Some("pro"));
         assert_eq!(catalog.plan_for("clerk", Some("unheard_of"), None), Some("unheard_of"));
         assert_eq!(catalog.plan_for("nobody", Some("pro"), None), None);
+    }
+
+    #[test]
+    fn a_providers_own_plans_add_to_what_the_operator_wrote() {
+        let listed = |key: &str, payer, free, features: &[&str]| ApiPlan {
+            key: key.into(),
+            id: Some(format!("cplan_{key}")),
+            payer,
+            free,
+            features: Some(features.iter().map(|feature| (*feature).to_owned()).collect()),
+        };
+        let catalog = catalog().with(
+            "clerk",
+            &[
+                listed("pro", Some(PayerKind::User), false, &["themes"]),
+                listed("pro", Some(PayerKind::Org), false, &["audit"]),
+                listed("team", Some(PayerKind::Org), false, &["sso"]),
+                listed("none", Some(PayerKind::Org), true, &["reading"]),
+                listed("a:b", None, true, &["x"]),
+            ],
+        );
+        assert_eq!(catalog.features("pro", PayerKind::User), BTreeSet::from(["api", "export", "themes"]));
+        assert_eq!(catalog.features("pro", PayerKind::Org), BTreeSet::from(["api", "export", "audit"]));
+        assert_eq!(catalog.plan_for("clerk", Some("squad"), Some("cplan_team")), Some("team"));
+        assert!(catalog.knows_plan("team") && catalog.knows_feature("sso") && !catalog.knows_plan("a:b"));
+        assert_eq!(catalog.free_plan(PayerKind::Org), "none");
+        assert_eq!(catalog.free_plan(PayerKind::User), "starter");
+        assert_eq!(catalog.limits("pro").len(), 2);
     }
 
     #[test]

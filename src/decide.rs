@@ -235,9 +235,9 @@ pub fn holdings<'a>(
     for held in view.held.iter().filter(|held| matches!(held.access, Access::Granted(..))) {
         features.extend(held.feature.filter(|_| view.deleted_user().is_none()));
     }
-    for name in view.held_plans() {
+    for (kind, name) in view.held_plans() {
         plans.extend(catalog.contained(name));
-        features.extend(catalog.features(name));
+        features.extend(catalog.features(name, kind));
         for (what, limit) in catalog.limits(name) {
             limits.entry(what).and_modify(|known| *known = known.or_more(limit)).or_insert(limit);
         }
@@ -286,6 +286,10 @@ struct Held<'a> {
 }
 
 impl Held<'_> {
+    fn has_plan(&self, matches: impl Fn(&str, PayerKind) -> bool) -> bool {
+        self.plan.is_some_and(|plan| matches(plan, self.payer.kind()))
+    }
+
     fn is_paid_grant(&self) -> bool {
         !self.free && self.plan.is_some() && matches!(self.access, Access::Granted(..))
     }
@@ -338,7 +342,7 @@ impl<'a> View<'a> {
     fn condition(&self, condition: &Condition) -> Decision {
         match &condition.what {
             What::Plan(name) => {
-                let matches = |plan: &str| self.catalog.contained(plan).contains(name.as_str());
+                let matches = |plan: &str, _| self.catalog.contained(plan).contains(name.as_str());
                 if let Some(decision) = self.free_grant(condition.scope, matches) {
                     return decision;
                 }
@@ -347,10 +351,10 @@ impl<'a> View<'a> {
                     || self.held.iter().any(|held| held.plan == Some(name))
                     || [PayerKind::User, PayerKind::Org].into_iter().any(|kind| self.catalog.free_plan(kind) == name);
                 let otherwise = if known { Reason::PlanMismatch } else { Reason::UnknownPlan };
-                self.answer(condition.scope, |held| !held.free && held.plan.is_some_and(matches), otherwise)
+                self.answer(condition.scope, |held| !held.free && held.has_plan(matches), otherwise)
             }
             What::Feature(name) => {
-                let matches = |plan: &str| self.catalog.features(plan).contains(name.as_str());
+                let matches = |plan: &str, kind| self.catalog.features(plan, kind).contains(name.as_str());
                 if let Some(decision) = self.free_grant(condition.scope, matches) {
                     return decision;
                 }
@@ -358,7 +362,7 @@ impl<'a> View<'a> {
                 let known =
                     self.catalog.is_empty() || self.catalog.knows_feature(name) || self.held.iter().any(is_given);
                 let otherwise = if known { Reason::FeatureNotInPlan } else { Reason::UnknownFeature };
-                let gives = |held: &Held<'_>| is_given(held) || (!held.free && held.plan.is_some_and(matches));
+                let gives = |held: &Held<'_>| is_given(held) || (!held.free && held.has_plan(matches));
                 self.answer(condition.scope, gives, otherwise)
             }
         }
@@ -419,14 +423,14 @@ impl<'a> View<'a> {
     }
 
     /// A plan that is held without paying, where a payer in scope holds one that matches.
-    fn free_grant(&self, scope: Option<PayerKind>, matches: impl Fn(&str) -> bool) -> Option<Decision> {
+    fn free_grant(&self, scope: Option<PayerKind>, matches: impl Fn(&str, PayerKind) -> bool) -> Option<Decision> {
         if self.deleted_user().is_some() {
             return None;
         }
         let payers = self.snapshots.iter().filter(|snapshot| scope.is_none_or(|kind| snapshot.payer.kind() == kind));
         let (snapshot, plan) = payers
             .flat_map(|snapshot| self.free_plans(snapshot).map(move |plan| (snapshot, plan)))
-            .find(|(_, plan)| matches(plan))?;
+            .find(|(snapshot, plan)| matches(plan, snapshot.payer.kind()))?;
         Some(Decision {
             allowed: true,
             reason: Reason::Active,
@@ -449,12 +453,17 @@ impl<'a> View<'a> {
     }
 
     /// Every plan held, paid and free.
-    fn held_plans(&self) -> BTreeSet<&'a str> {
+    fn held_plans(&self) -> BTreeSet<(PayerKind, &'a str)> {
         if self.deleted_user().is_some() {
             return BTreeSet::new();
         }
-        let paid = self.held.iter().filter(|held| held.is_paid_grant()).filter_map(|held| held.plan);
-        paid.chain(self.snapshots.iter().flat_map(|snapshot| self.free_plans(snapshot))).collect()
+        let paid = self.held.iter().filter(|held| held.is_paid_grant());
+        let paid = paid.filter_map(|held| Some((held.payer.kind(), held.plan?)));
+        let free = self
+            .snapshots
+            .iter()
+            .flat_map(|snapshot| self.free_plans(snapshot).map(|plan| (snapshot.payer.kind(), plan)));
+        paid.chain(free).collect()
     }
 
     /// The plan that is held: one that is paid for by anybody in scope, else the payer's free one.

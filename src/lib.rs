@@ -36,6 +36,7 @@
 )]
 
 pub mod answer;
+pub mod api;
 pub mod card;
 pub mod catalog;
 pub mod decide;
@@ -48,6 +49,7 @@ pub mod payer;
 pub mod provider;
 pub mod publishable_key;
 pub mod question;
+pub mod reconcile;
 pub mod secret;
 pub mod session;
 pub mod settings;

@@ -3,6 +3,7 @@
 
 mod clerk;
 
+use crate::api::Api;
 use crate::delivery::{Delivery, Verified, VerifyError};
 use crate::event::{ParseError, Parsed};
 use crate::secret::{Secret, SecretError};
@@ -55,6 +56,11 @@ pub trait Provider: Sync {
     /// # Errors
     /// [`ParseError`] when the body cannot be read; it is then kept as a dead letter.
     fn parse(&self, verified: &Verified<'_>, ours: &Ours) -> Result<Parsed, ParseError>;
+
+    /// The provider's API, where it has one that we can ask.
+    fn api(&self) -> Option<&'static dyn Api> {
+        None
+    }
 
     /// The headers with which the provider would send this body: for the command line tool and for tests.
     fn sign(&self, secret: &Secret, event_id: &str, now: Timestamp, body: &[u8]) -> Vec<(&'static str, String)>;

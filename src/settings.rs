@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::catalog::Catalog;
 use crate::decide::Policy;
-use crate::provider::{Ours, PROVIDERS};
+use crate::provider::{Ours, PROVIDERS, Provider};
 use crate::publishable_key::PublishableKey;
 use crate::secret::Secret;
 use crate::session::SessionPolicy;
@@ -30,8 +30,9 @@ const MAX_RETENTION_DAYS: u32 = 3_650;
 /// A server key is compared in full, so it must be long enough not to be guessed.
 const MIN_API_KEY_BYTES: usize = 16;
 
-/// Where Clerk's Backend API is, unless `CLERK_API_URL` says otherwise.
-const CLERK_API_URL: &str = "https://api.clerk.com";
+/// The key of Clerk's Backend API, which also lists the keys of session tokens, and where that API is.
+const CLERK_SECRET_KEY: &str = "CLERK_SECRET_KEY";
+const CLERK_API_URL: (&str, &str) = ("CLERK_API_URL", "https://api.clerk.com");
 
 /// Everything the operator set.
 #[derive(Debug)]
@@ -60,8 +61,8 @@ pub struct Settings {
     pub snapshot_ttl_secs: u32,
     /// How long the ledger keeps what no state rests on any more, in days.
     pub retention_days: u32,
-    /// Where Clerk's Backend API is and the key for it; none when `CLERK_SECRET_KEY` is not set.
-    pub clerk_api: Option<ClerkApi>,
+    /// The providers' APIs that we hold a key for, by name.
+    pub apis: BTreeMap<&'static str, ApiAccess>,
     /// What is missing.
     pub missing: Vec<Problem>,
     /// What is there and cannot be used.
@@ -82,12 +83,12 @@ pub enum SessionKeys {
     },
 }
 
-/// Clerk's Backend API.
+/// A provider's API.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ClerkApi {
-    /// Its address, without a slash at the end and without the version (`https://api.clerk.com`).
+pub struct ApiAccess {
+    /// Its address, without a slash at the end.
     pub base: String,
-    /// `CLERK_SECRET_KEY`.
+    /// The key.
     pub bearer: Bearer,
 }
 
@@ -164,7 +165,7 @@ impl Settings {
         );
         let retention_days =
             reader.number("RETENTION_DAYS", MIN_RETENTION_DAYS..=MAX_RETENTION_DAYS, DEFAULT_RETENTION_DAYS);
-        let clerk_api = reader.clerk_api();
+        let apis = reader.apis();
         Self {
             webhook_secrets,
             ours: Ours { clerk_instance_id: reader.text("CLERK_INSTANCE_ID") },
@@ -178,7 +179,7 @@ impl Settings {
             policy: Policy::new(slack, grace),
             snapshot_ttl_secs: ttl,
             retention_days,
-            clerk_api,
+            apis,
             missing: reader.missing,
             unusable: reader.unusable,
         }
@@ -272,7 +273,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         if let Some(key) = publishable_key {
             return Some(SessionKeys::Jwks { url: format!("{}/.well-known/jwks.json", key.issuer()), bearer: None });
         }
-        if let Some(api) = self.clerk_api() {
+        if let Some(api) = self.api_access(CLERK_SECRET_KEY, CLERK_API_URL) {
             return Some(SessionKeys::Jwks { url: format!("{}/v1/jwks", api.base), bearer: Some(api.bearer) });
         }
         if !self.unusable.iter().any(|problem| problem.setting == "CLERK_PUBLISHABLE_KEY") {
@@ -284,10 +285,18 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         None
     }
 
-    fn clerk_api(&self) -> Option<ClerkApi> {
-        let key = self.text("CLERK_SECRET_KEY")?;
-        let base = self.text("CLERK_API_URL").unwrap_or_else(|| CLERK_API_URL.to_owned());
-        Some(ClerkApi { base: base.trim_end_matches('/').to_owned(), bearer: Bearer(key) })
+    fn api_access(&self, key: &str, (base, default_base): (&str, &str)) -> Option<ApiAccess> {
+        let key = self.text(key)?;
+        let base = self.text(base).unwrap_or_else(|| default_base.to_owned());
+        Some(ApiAccess { base: base.trim_end_matches('/').to_owned(), bearer: Bearer(key) })
+    }
+
+    fn apis(&self) -> BTreeMap<&'static str, ApiAccess> {
+        let one = |provider: &&'static dyn Provider| {
+            let api = provider.api()?;
+            Some((provider.name(), self.api_access(api.key_setting(), api.base_setting())?))
+        };
+        PROVIDERS.iter().filter_map(one).collect()
     }
 
     fn api_keys(&mut self) -> Vec<ApiKey> {

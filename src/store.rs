@@ -40,7 +40,7 @@ static OUTCOME_AND_SNAPSHOT: LazyLock<String> = LazyLock::new(|| {
         ")\nSELECT (SELECT iif(attempts = read_attempt, outcome, 'duplicate') FROM deliveries \
          WHERE provider = ?1 AND event_id = ?2) AS outcome,\n",
         include_str!("store/snapshot.sql"),
-        " AS snapshot FROM who LEFT JOIN payers p ON p.payer = who.payer"
+        " AS snapshot, (SELECT detail FROM deliveries WHERE provider = ?1 AND event_id = ?2) AS detail FROM who LEFT JOIN payers p ON p.payer = who.payer"
     ))
 });
 static SNAPSHOTS: LazyLock<String> = LazyLock::new(|| {
@@ -50,6 +50,7 @@ static SNAPSHOTS: LazyLock<String> = LazyLock::new(|| {
         " AS snapshot FROM who LEFT JOIN payers p ON p.payer = who.payer WHERE who.payer IS NOT NULL"
     ))
 });
+static HELD: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/held.sql")));
 static HEALTH: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/health.sql")));
 static LEDGER: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/ledger.sql")));
 // A condition that may be off uses no index, so those that have one are made plain where they are on.
@@ -58,6 +59,14 @@ static LEDGER_ROW: LazyLock<String> = LazyLock::new(|| {
     let of_provider = LEDGER.replace("(?1 IS NULL OR provider = ?1)", "provider = ?1");
     of_provider.replace("(?9 IS NULL OR event_id = ?9)", "event_id = ?9")
 });
+
+const KEPT: &str = "SELECT k.name, k.value FROM json_each(?1) e CROSS JOIN kept k ON k.name = e.value";
+const KEEP: &str = "INSERT INTO kept (name, value, updated_at) VALUES (?1, ?2, ?3) \
+                    ON CONFLICT DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at";
+const COUNT_REJECTIONS: &str = "INSERT INTO rejections (provider, cause, count, last_at) \
+     SELECT e.value ->> 'provider', e.value ->> 'cause', e.value ->> 'count', e.value ->> 'last_at' \
+     FROM json_each(?1) e WHERE true \
+     ON CONFLICT DO UPDATE SET count = count + excluded.count, last_at = max(last_at, excluded.last_at)";
 
 /// Who the ledger says acted when it was not a provider but an operator.
 pub const OPERATOR: &str = "operator";
@@ -193,6 +202,37 @@ pub fn snapshots(payers: (&Payer, Option<&Payer>), now: Timestamp) -> Statement 
     let (first, second) = payers;
     let params = vec![Param::Text(first.key()), Param::from(second.map(Payer::key)), now.into()];
     Statement { sql: &SNAPSHOTS, params }
+}
+
+/// Reads what is held of these records of a provider, and what else of its records the payer has that is not over: one row,
+/// `held`, as JSON (a list of [`Held`](crate::reconcile::Held)).
+///
+/// # Errors
+/// `serde_json`'s if the ids cannot be written as JSON.
+pub fn held(provider: &str, ids: &[&str], payer: Option<&Payer>) -> Result<Statement, serde_json::Error> {
+    let ids = Param::Text(serde_json::to_string(ids)?);
+    Ok(Statement { sql: &HELD, params: vec![Param::from(provider), ids, Param::from(payer.map(Payer::key))] })
+}
+
+/// Reads what the worker kept for itself under these names: rows of `name` and `value`.
+///
+/// # Errors
+/// `serde_json`'s if the names cannot be written as JSON.
+pub fn kept(names: &[&str]) -> Result<Statement, serde_json::Error> {
+    let names = Param::Text(serde_json::to_string(names)?);
+    Ok(Statement { sql: KEPT, params: vec![names] })
+}
+
+/// Keeps something between runs.
+#[must_use]
+pub fn keep(name: &str, value: &str, now: Timestamp) -> Statement {
+    Statement { sql: KEEP, params: vec![Param::from(name), Param::from(value), now.into()] }
+}
+
+/// Counts refused deliveries, `[{"provider", "cause", "count", "last_at"}, …]` as JSON.
+#[must_use]
+pub fn count_rejections(json: String) -> Statement {
+    Statement { sql: COUNT_REJECTIONS, params: vec![Param::Text(json)] }
 }
 
 /// Reads a page of the ledger: one row, `page`, as JSON (see [`crate::ledger::Page`]).

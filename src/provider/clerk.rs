@@ -7,6 +7,7 @@
 //! Sources: <https://clerk.com/docs/guides/development/webhooks/billing>,
 //! <https://github.com/clerk/openapi-specs> (`webhooks/2025-04-15.yml`).
 
+mod api;
 mod billing;
 mod field;
 mod flat;
@@ -17,6 +18,7 @@ use serde_json::value::RawValue;
 
 use self::field::{moment, text};
 use super::{Ours, Provider};
+use crate::api::Api;
 use crate::delivery::{Delivery, Verified, VerifyError};
 use crate::event::{Event, IgnoredReason, ParseError, Parsed, Version};
 use crate::secret::{Secret, SecretError};
@@ -57,6 +59,10 @@ impl Provider for Clerk {
 
     fn parse(&self, verified: &Verified<'_>, ours: &Ours) -> Result<Parsed, ParseError> {
         parse(verified, ours)
+    }
+
+    fn api(&self) -> Option<&'static dyn Api> {
+        Some(&api::BackendApi)
     }
 
     fn sign(&self, secret: &Secret, event_id: &str, now: Timestamp, body: &[u8]) -> Vec<(&'static str, String)> {

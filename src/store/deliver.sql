@@ -1,5 +1,5 @@
 -- The delivery's row in the ledger. ?1 provider, ?2 event id, ?3 event type, ?4 payer, ?5 occurred at, ?6 now,
--- ?7 outcome when it is not for the state to say, ?8 detail, ?9 event, ?10 body.
+-- ?7 outcome when it is not for the state to say, ?8 detail, if there is one to give, ?9 event, ?10 body.
 INSERT INTO deliveries
   (provider, event_id, event_type, payer, occurred_at, received_at, last_received_at, outcome, detail, event, body)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6,
@@ -28,7 +28,18 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6,
     ) THEN 'stored'
     ELSE 'stale'
   END,
-  ?8, ?9, ?10)
+  -- Tied: what we hold was told by another event with the same times, equally far along, and is otherwise. The event id
+  -- decides, which only makes every order end alike; the provider can be asked.
+  coalesce(?8, (
+    SELECT 'tied' FROM json_each(?9, '$.records') e
+    CROSS JOIN records h ON h.provider = ?1 AND h.id = e.value ->> 'id'
+    WHERE substr(e.value ->> 'version', 1, 34) = substr(h.version, 1, 34) AND h.event_id <> ?2
+      AND e.value ->> 'state' IS NOT NULL
+      AND (h.status, h.period_end, h.past_due_since, h.seats, h.plan) IS NOT (
+        e.value ->> '$.state.status', e.value ->> '$.state.period_end', e.value ->> '$.state.past_due_since',
+        e.value ->> '$.state.seats', coalesce(e.value ->> '$.plan.key', h.plan))
+    LIMIT 1)),
+  ?9, ?10)
 -- Seen before. If we could not use it then and can now (it was resent after a fix), this attempt is the one that counts.
 ON CONFLICT (provider, event_id) DO UPDATE SET
   attempts = attempts + 1,
@@ -38,6 +49,6 @@ ON CONFLICT (provider, event_id) DO UPDATE SET
   payer = iif(event IS NULL AND excluded.event IS NOT NULL, excluded.payer, payer),
   occurred_at = iif(event IS NULL AND excluded.event IS NOT NULL, excluded.occurred_at, occurred_at),
   outcome = iif(event IS NULL AND excluded.event IS NOT NULL, excluded.outcome, outcome),
-  detail = iif(event IS NULL AND excluded.event IS NOT NULL, NULL, detail),
+  detail = iif(event IS NULL AND excluded.event IS NOT NULL, excluded.detail, detail),
   body = iif(event IS NULL AND excluded.event IS NOT NULL, NULL, body),
   event = coalesce(event, excluded.event)

@@ -30,22 +30,22 @@ struct Subscription {
 }
 
 #[derive(Deserialize)]
-struct Item {
+pub(super) struct Item {
     id: String,
-    status: String,
-    is_free_trial: Option<bool>,
+    pub(super) status: String,
+    pub(super) is_free_trial: Option<bool>,
     #[serde(default, deserialize_with = "moment")]
     created_at: Option<Timestamp>,
     #[serde(default, deserialize_with = "moment")]
-    updated_at: Option<Timestamp>,
+    pub(super) updated_at: Option<Timestamp>,
     #[serde(default, deserialize_with = "moment")]
     period_start: Option<Timestamp>,
     #[serde(default, deserialize_with = "moment")]
     period_end: Option<Timestamp>,
     #[serde(default, deserialize_with = "moment")]
-    canceled_at: Option<Timestamp>,
+    pub(super) canceled_at: Option<Timestamp>,
     #[serde(default, deserialize_with = "moment")]
-    ended_at: Option<Timestamp>,
+    pub(super) ended_at: Option<Timestamp>,
     #[serde(default, deserialize_with = "moment")]
     past_due_at: Option<Timestamp>,
     #[serde(default, deserialize_with = "text")]
@@ -142,16 +142,16 @@ pub(super) fn item_event(sent: &Sent<'_>, data: &str) -> Result<Option<Event>, S
 }
 
 /// What an item inherits from the subscription it came in.
-#[derive(Default)]
-struct Container {
-    payer: Option<Payer>,
-    customer: Option<String>,
-    subscription: Option<String>,
-    updated_at: Option<Timestamp>,
-    past_due_at: Option<Timestamp>,
+#[derive(Clone, Default)]
+pub(super) struct Container {
+    pub(super) payer: Option<Payer>,
+    pub(super) customer: Option<String>,
+    pub(super) subscription: Option<String>,
+    pub(super) updated_at: Option<Timestamp>,
+    pub(super) past_due_at: Option<Timestamp>,
 }
 
-fn record(sent: &Sent<'_>, item: Item, container: &Container) -> Result<Record, String> {
+pub(super) fn record(sent: &Sent<'_>, item: Item, container: &Container) -> Result<Record, String> {
     if item.id.is_empty() {
         return Err("an item without an id".into());
     }

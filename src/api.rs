@@ -1,0 +1,111 @@
+//! A provider's own API: how things stand there, asked because webhooks can be late or lost.
+//!
+//! In scope: which requests to make, in which pages, and what the answers say. Out of scope: sending them, and what is done
+//! with what they say ([`reconcile`](crate::reconcile)).
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Record;
+use crate::payer::{Payer, PayerKind};
+use crate::time::Timestamp;
+
+/// A provider's API. Every request is a `GET` with the key as bearer.
+pub trait Api: Sync {
+    /// The setting that holds the key. Without it the API is not asked.
+    fn key_setting(&self) -> &'static str;
+
+    /// The setting that holds the address, and the address where it is not set; without a slash at the end.
+    fn base_setting(&self) -> (&'static str, &'static str);
+
+    /// Headers that every request bears.
+    fn headers(&self) -> &'static [(&'static str, &'static str)];
+
+    /// The path of everything that this payer has; none where the provider can have no such payer.
+    fn payer_path(&self, payer: &Payer) -> Option<String>;
+
+    /// Reads what [`payer_path`](Self::payer_path) answered with 200.
+    ///
+    /// # Errors
+    /// [`UnreadableAnswer`].
+    fn read_payer(&self, payer: &Payer, body: &str, read_at: Timestamp) -> Result<Reading, UnreadableAnswer>;
+
+    /// The listings of all payers' records, which are read side by side: what may grant first, for it is short and matters
+    /// most; then what is over, which only grows.
+    fn listings(&self) -> &'static [&'static str];
+
+    /// The path of a page of a listing; none at a cursor that this version does not know.
+    fn page_path(&self, listing: &str, cursor: Option<&str>) -> Option<String>;
+
+    /// Reads what [`page_path`](Self::page_path) answered with 200, and where the next page begins.
+    ///
+    /// # Errors
+    /// [`UnreadableAnswer`].
+    fn read_page(
+        &self,
+        listing: &str,
+        cursor: Option<&str>,
+        body: &str,
+        read_at: Timestamp,
+    ) -> Result<(Reading, Option<String>), UnreadableAnswer>;
+
+    /// The path of a page of the provider's plans; none at a cursor that this version does not know.
+    fn plans_path(&self, cursor: Option<&str>) -> Option<String>;
+
+    /// Reads what [`plans_path`](Self::plans_path) answered with 200, and where the next page begins.
+    ///
+    /// # Errors
+    /// [`UnreadableAnswer`].
+    fn read_plans(&self, cursor: Option<&str>, body: &str) -> Result<(Vec<ApiPlan>, Option<String>), UnreadableAnswer>;
+}
+
+/// Records as the API shows them.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Reading {
+    /// The records.
+    pub shown: Vec<Shown>,
+    /// A subscription of which all that is not over is in `shown`.
+    pub whole: Option<String>,
+    /// How many records could not be read. They spoil none of the others.
+    pub unreadable: u64,
+}
+
+/// One record as the API shows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shown {
+    /// The record. Its version is not yet one: it names no event.
+    pub record: Record,
+    /// The API told when it last changed; otherwise that is the time of reading.
+    pub is_dated: bool,
+    /// The API told whether it is in a trial.
+    pub tells_trial: bool,
+}
+
+/// A plan as the provider's API lists it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct ApiPlan {
+    /// The plan key that records name.
+    pub key: String,
+    /// The provider's id.
+    pub id: Option<String>,
+    /// Who can hold it; none is both.
+    pub payer: Option<PayerKind>,
+    /// Held without paying.
+    pub free: bool,
+    /// What it gives; none where the answer did not say.
+    pub features: Option<BTreeSet<String>>,
+}
+
+/// An answer that is not what the provider documents.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnreadableAnswer(pub String);
+
+impl fmt::Display for UnreadableAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "reading the provider's answer: {}", self.0)
+    }
+}
+
+impl std::error::Error for UnreadableAnswer {}

@@ -1,0 +1,294 @@
+//! What a provider's API shows against what we hold: webhooks can be late, lost, or never sent.
+//!
+//! In scope: which differences there are, the events by which they are stored, and how far a sweep came. A difference is
+//! stored by the same guarded path as a webhook, so it never overwrites anything newer. Out of scope: asking the API
+//! (`edge`) and its shapes ([`api`](crate::api)).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Deserializer, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::api::{Reading, Shown};
+use crate::event::{Event, Record, State, Version};
+use crate::payer::Payer;
+use crate::status::Status;
+use crate::time::{Timestamp, millis};
+
+/// What the ledger calls a difference that was read from a provider's API. No provider's own type begins so; the counting
+/// of deliveries (`migrations/`) leaves it out.
+pub const EVENT_TYPE: &str = "plangate.reconciled";
+/// A change that no delivery brought for so long counts as missed. Svix tries again after 5 seconds and after 5 minutes.
+const MISSED_AFTER_MS: i64 = 10 * 60_000;
+/// A record that the API leaves out is over only if it did not change for so long before: it may have been made after the
+/// API was asked, by a clock that is not ours.
+const SETTLED_AFTER_MS: i64 = 5 * 60_000;
+
+/// A record as we hold it: `src/store/held.sql`.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub struct Held {
+    id: String,
+    payer: Option<String>,
+    plan: Option<String>,
+    plan_id: Option<String>,
+    #[serde(deserialize_with = "status")]
+    status: Status,
+    #[serde(with = "millis")]
+    period_start: Option<Timestamp>,
+    #[serde(with = "millis")]
+    period_end: Option<Timestamp>,
+    #[serde(with = "millis")]
+    past_due_since: Option<Timestamp>,
+    seats: Option<i64>,
+    subscription: Option<String>,
+    #[serde(deserialize_with = "moment")]
+    occurred_at: Timestamp,
+    version: String,
+}
+
+/// Something that the API shows and we do not hold, or hold otherwise.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Difference {
+    /// The idempotency key: the same for everybody who finds this difference to what we hold.
+    pub event_id: String,
+    /// The event that stores it.
+    pub event: Event,
+    /// It is newer than anything we were told, and old enough that we should have been.
+    pub is_missed: bool,
+}
+
+/// What the API shows otherwise than we hold it. `since` is when we began to compare: what is older was never to be
+/// delivered to us.
+#[must_use]
+pub fn differences(
+    reading: Reading,
+    held: &[Held],
+    payer: Option<&Payer>,
+    since: Timestamp,
+    read_at: Timestamp,
+) -> Vec<Difference> {
+    let of = |id: &str| held.iter().find(|held| held.id == id);
+    let gone: Vec<Shown> = held
+        .iter()
+        .filter(|held| !reading.shown.iter().any(|shown| shown.record.id == held.id))
+        .filter(|held| held.is_missing_in(&reading, payer, read_at))
+        .map(|held| held.ended(read_at))
+        .collect();
+    let all = reading.shown.into_iter().chain(gone);
+    all.filter_map(|shown| {
+        let held = of(&shown.record.id);
+        let shown = held.map_or(shown.clone(), |held| held.complete(shown));
+        let differs = match held {
+            // What is over before we ever heard of it never gave anything that could still be asked for.
+            None => shown.record.state.as_ref().is_some_and(|state| state.status != Status::Ended),
+            Some(held) => held.occurred_at <= shown.record.occurred_at && held.differs_from(&shown.record),
+        };
+        differs.then(|| difference(shown, held, since, read_at))
+    })
+    .collect()
+}
+
+fn difference(shown: Shown, held: Option<&Held>, since: Timestamp, read_at: Timestamp) -> Difference {
+    let Shown { mut record, is_dated, .. } = shown;
+    let changed_at = record.occurred_at;
+    let is_news = held.is_none_or(|held| changed_at > held.occurred_at);
+    let is_missed = is_dated && is_news && changed_at > since && read_at.millis_since(changed_at) > MISSED_AFTER_MS;
+    let event_id = event_id(&record, held);
+    let progress = record.state.as_ref().map_or(0, |state| state.status.progress());
+    record.version = Version::new(changed_at, read_at, progress, &event_id);
+    let event = Event {
+        event_type: EVENT_TYPE.to_owned(),
+        occurred_at: changed_at,
+        payer: record.payer.clone(),
+        deleted_at: None,
+        records: vec![record],
+        payments: Vec::new(),
+        signed: None,
+    };
+    Difference { event_id, event, is_missed }
+}
+
+/// Names the step from what is held to what is shown, so that two who take it at once take it once.
+fn event_id(record: &Record, held: Option<&Held>) -> String {
+    let mut digest = Sha256::new();
+    let state = record.state.as_ref();
+    let moment = |moment: Option<Timestamp>| moment.map_or_else(String::new, |moment| moment.as_millis().to_string());
+    let parts = [
+        record.id.clone(),
+        held.map_or_else(String::new, |held| held.version.clone()),
+        record.payer.as_ref().map(Payer::key).unwrap_or_default(),
+        record.plan.as_ref().map(|plan| plan.key.clone()).unwrap_or_default(),
+        state.map(|state| state.status.to_string()).unwrap_or_default(),
+        moment(state.and_then(|state| state.period_start)),
+        moment(state.and_then(|state| state.period_end)),
+        state.and_then(|state| state.seats).map(|seats| seats.as_stored().to_string()).unwrap_or_default(),
+    ];
+    for part in parts {
+        digest.update(part.as_bytes());
+        digest.update([0]);
+    }
+    format!("reconciled_{}", URL_SAFE_NO_PAD.encode(digest.finalize().get(..18).unwrap_or_default()))
+}
+
+impl Held {
+    /// Whether the API should have shown this record and did not. Only what shows a whole subscription can tell: an answer
+    /// for nobody, or from another instance of the provider, says nothing about ours.
+    fn is_missing_in(&self, reading: &Reading, payer: Option<&Payer>, read_at: Timestamp) -> bool {
+        let is_of_subscription = reading.whole.is_some() && self.subscription == reading.whole;
+        let is_payers = payer.is_some_and(|payer| self.payer.as_deref() == Some(payer.key().as_str()));
+        let is_settled = read_at.millis_since(self.occurred_at) > SETTLED_AFTER_MS;
+        is_of_subscription && is_payers && is_settled && self.status != Status::Ended
+    }
+
+    /// The record as one that is over. Of versions with the same time that of the reading wins; anything the provider still
+    /// tells of it wins over both.
+    fn ended(&self, read_at: Timestamp) -> Shown {
+        let state = State {
+            period_start: self.period_start,
+            period_end: self.period_end,
+            ended_at: Some(read_at),
+            ..State::new(Status::Ended)
+        };
+        let record = Record {
+            id: self.id.clone(),
+            version: Version::new(self.occurred_at, read_at, Status::Ended.progress(), ""),
+            occurred_at: self.occurred_at,
+            payer: self.payer.as_deref().and_then(Payer::from_key),
+            customer: None,
+            subscription: self.subscription.clone(),
+            plan: None,
+            state: Some(state),
+            trial: false,
+            started_at: None,
+        };
+        Shown { record, is_dated: false, tells_trial: true }
+    }
+
+    /// What the API left out stays as it was: silence is not a change.
+    fn complete(&self, mut shown: Shown) -> Shown {
+        let is_free = shown.record.plan.as_ref().is_some_and(|plan| plan.free);
+        if let Some(state) = &mut shown.record.state {
+            state.period_start = state.period_start.or(self.period_start);
+            // What is paid for has an end; only the free plan has none.
+            state.period_end = state.period_end.or(self.period_end.filter(|_| !is_free));
+            let is_same_period = state.period_end == self.period_end;
+            if !shown.tells_trial && is_same_period && state.status == Status::Active && self.status == Status::Trialing
+            {
+                state.status = Status::Trialing;
+            }
+            if state.status == Status::PastDue && self.status == Status::PastDue {
+                state.past_due_since = [state.past_due_since, self.past_due_since].into_iter().flatten().min();
+            }
+        }
+        shown
+    }
+
+    fn differs_from(&self, record: &Record) -> bool {
+        let payer_differs =
+            record.payer.as_ref().is_some_and(|payer| self.payer.as_deref() != Some(payer.key().as_str()));
+        let plan_differs = record.plan.as_ref().is_some_and(|plan| {
+            // One that is known by its id alone is no other plan.
+            let is_same = self.plan.as_ref() == Some(&plan.key) || self.plan_id.as_ref() == Some(&plan.key);
+            !is_same
+        });
+        let state_differs = record.state.as_ref().is_some_and(|state| {
+            let seats = state.seats.map(crate::event::Seats::as_stored);
+            state.status != self.status
+                || state.period_start != self.period_start
+                || state.period_end != self.period_end
+                || seats.is_some_and(|seats| Some(seats) != self.seats)
+        });
+        payer_differs || plan_differs || state_differs
+    }
+}
+
+/// How far the sweep of one listing came, as it is kept between runs.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sweep {
+    /// When the first run was: what changed before was never to be delivered to us.
+    #[serde(with = "millis")]
+    pub since: Option<Timestamp>,
+    /// The last run.
+    #[serde(with = "millis")]
+    pub last_run_at: Option<Timestamp>,
+    /// Where the next run goes on; none at the beginning.
+    pub cursor: Option<String>,
+    /// When the listing was last read to its end.
+    #[serde(with = "millis")]
+    pub finished_at: Option<Timestamp>,
+    /// The provider wants to be left alone until then.
+    #[serde(with = "millis")]
+    pub not_before: Option<Timestamp>,
+    /// Records looked at, ever.
+    pub checked: u64,
+    /// Of these, those that could not be read.
+    pub unreadable: u64,
+    /// Differences stored, ever.
+    pub stored: u64,
+    /// Changes that no delivery brought, ever.
+    pub missed: u64,
+    /// When the provider made the latest of these.
+    #[serde(with = "millis")]
+    pub last_missed_at: Option<Timestamp>,
+    /// Why the last run ended early.
+    pub error: Option<String>,
+}
+
+impl Sweep {
+    /// Counts what was done about a difference.
+    pub fn count(&mut self, difference: &Difference) {
+        self.stored = self.stored.saturating_add(1);
+        if difference.is_missed {
+            self.missed = self.missed.saturating_add(1);
+            self.last_missed_at = self.last_missed_at.max(Some(difference.event.occurred_at));
+        }
+    }
+}
+
+/// Why webhooks seem not to arrive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Silence {
+    /// Deliveries come and are refused: their signature fits none of the secrets.
+    WrongSecret,
+    /// Deliveries come and are refused: their time is too far from ours.
+    WrongClock,
+    /// Requests come without the headers of a signature: something on the way takes them off, or it is somebody else.
+    MissingHeaders,
+    /// Deliveries come and we failed to take them: no secret, or no store.
+    OurErrors,
+    /// Nothing comes: no endpoint points here, or the provider switched it off.
+    NoDeliveries,
+    /// Some come, and these changes were not among them: the endpoint does not subscribe to all events.
+    NotAllEvents,
+}
+
+/// The likely cause of missed changes, from what was last refused.
+///
+/// `last_delivery_at` is when a delivery was last verified; `refused` when and why one last was not.
+#[must_use]
+pub fn likely_cause(
+    last_missed_at: Timestamp,
+    last_delivery_at: Option<Timestamp>,
+    refused: Option<(&str, Timestamp)>,
+) -> Silence {
+    // What was refused before the last good delivery says nothing of what went wrong since.
+    let refused = refused.filter(|(_, at)| last_delivery_at.is_none_or(|delivery| *at >= delivery));
+    match refused {
+        Some(("invalid_signature", _)) => Silence::WrongSecret,
+        Some(("timestamp_out_of_tolerance", _)) => Silence::WrongClock,
+        Some(("missing_headers", _)) => Silence::MissingHeaders,
+        Some(_) => Silence::OurErrors,
+        None if last_delivery_at.is_some_and(|delivery| delivery >= last_missed_at) => Silence::NotAllEvents,
+        None => Silence::NoDeliveries,
+    }
+}
+
+fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+    i64::deserialize(deserializer).map(Timestamp::from_millis)
+}
+
+fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Status, D::Error> {
+    Ok(Status::parse(&String::deserialize(deserializer)?))
+}
