@@ -8,6 +8,10 @@ CREATE TABLE kept (
   updated_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Records whose state we read from the provider ourselves and no delivery has brought since.
+CREATE INDEX records_undelivered ON records (provider, occurred_at)
+WHERE event_id >= 'reconciled_' AND event_id < 'reconciled`';
+
 -- Deliveries that were refused, by cause. Nothing of them is kept but their number.
 CREATE TABLE rejections (
   provider TEXT NOT NULL,

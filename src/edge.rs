@@ -4,11 +4,15 @@
 mod admin;
 mod bindings;
 mod caller;
+mod catalog;
 mod check;
 mod health;
 mod isolate;
 mod keys;
 mod log;
+mod outbound;
+mod reconcile;
+mod rejections;
 mod request;
 mod response;
 mod schedule;
@@ -51,7 +55,7 @@ async fn fetch(
 
 #[event(scheduled)]
 async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
-    schedule::run(&env, &isolate::settings(&env), clock()).await;
+    schedule::run(&env, &isolate::settings(&env)).await;
 }
 
 /// The only clock there is. In Workers it stands still between two waits for something outside.
@@ -67,13 +71,18 @@ impl Edge<'_> {
         if let Some(name) = path.strip_prefix("/webhooks/") {
             let provider = provider::named(name).ok_or(Failure::UnknownProvider)?;
             self.allow(&["POST"])?;
-            return webhook::handle(self, provider).await;
+            let answer = webhook::handle(self, provider).await;
+            if let Err(failure) = &answer {
+                rejections::count(provider.name(), failure.code(), self.now);
+            }
+            rejections::flush_later(self);
+            return answer;
         }
         if let Some(what) = path.strip_prefix("/admin/") {
             return admin::handle(self, what).await;
         }
         match path {
-            "/v1/check" | "/v1/entitlements" if self.request.method() == "OPTIONS" => Ok(self.preflight()),
+            "/v1/check" | "/v1/entitlements" | "/v1/sync" if self.request.method() == "OPTIONS" => Ok(self.preflight()),
             "/v1/check" => {
                 self.allow(&["GET", "HEAD", "POST"])?;
                 check::check(self).await
@@ -81,6 +90,10 @@ impl Edge<'_> {
             "/v1/entitlements" => {
                 self.allow(&["GET", "HEAD"])?;
                 check::entitlements(self).await
+            }
+            "/v1/sync" => {
+                self.allow(&["POST"])?;
+                check::sync(self).await
             }
             "/healthz" => {
                 self.allow(&["GET", "HEAD"])?;

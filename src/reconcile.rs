@@ -4,6 +4,8 @@
 //! stored by the same guarded path as a webhook, so it never overwrites anything newer. Out of scope: asking the API
 //! (`edge`) and its shapes ([`api`](crate::api)).
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -18,8 +20,13 @@ use crate::time::{Timestamp, millis};
 /// What the ledger calls a difference that was read from a provider's API. No provider's own type begins so; the counting
 /// of deliveries (`migrations/`) leaves it out.
 pub const EVENT_TYPE: &str = "plangate.reconciled";
+/// What the id of a change begins with that should have been delivered as well. `src/store/health.sql` counts the records
+/// that still rest on one.
+const UNDELIVERED: &str = "reconciled_";
+/// What the id of anything else begins with that was read from an API.
+const REREAD: &str = "reread_";
 /// A change that no delivery brought for so long counts as missed. Svix tries again after 5 seconds and after 5 minutes.
-const MISSED_AFTER_MS: i64 = 10 * 60_000;
+pub const MISSED_AFTER_MS: i64 = 10 * 60_000;
 /// A record that the API leaves out is over only if it did not change for so long before: it may have been made after the
 /// API was asked, by a clock that is not ours.
 const SETTLED_AFTER_MS: i64 = 5 * 60_000;
@@ -53,20 +60,11 @@ pub struct Difference {
     pub event_id: String,
     /// The event that stores it.
     pub event: Event,
-    /// It is newer than anything we were told, and old enough that we should have been.
-    pub is_missed: bool,
 }
 
-/// What the API shows otherwise than we hold it. `since` is when we began to compare: what is older was never to be
-/// delivered to us.
+/// What the API shows otherwise than we hold it.
 #[must_use]
-pub fn differences(
-    reading: Reading,
-    held: &[Held],
-    payer: Option<&Payer>,
-    since: Timestamp,
-    read_at: Timestamp,
-) -> Vec<Difference> {
+pub fn differences(reading: Reading, held: &[Held], payer: Option<&Payer>, read_at: Timestamp) -> Vec<Difference> {
     let of = |id: &str| held.iter().find(|held| held.id == id);
     let gone: Vec<Shown> = held
         .iter()
@@ -83,19 +81,21 @@ pub fn differences(
             None => shown.record.state.as_ref().is_some_and(|state| state.status != Status::Ended),
             Some(held) => held.occurred_at <= shown.record.occurred_at && held.differs_from(&shown.record),
         };
-        differs.then(|| difference(shown, held, since, read_at))
+        differs.then(|| difference(shown, held, read_at))
     })
     .collect()
 }
 
-fn difference(shown: Shown, held: Option<&Held>, since: Timestamp, read_at: Timestamp) -> Difference {
+fn difference(shown: Shown, held: Option<&Held>, read_at: Timestamp) -> Difference {
     let Shown { mut record, is_dated, .. } = shown;
     let changed_at = record.occurred_at;
-    let is_news = held.is_none_or(|held| changed_at > held.occurred_at);
-    let is_missed = is_dated && is_news && changed_at > since && read_at.millis_since(changed_at) > MISSED_AFTER_MS;
-    let event_id = event_id(&record, held);
+    let is_news = is_dated && held.is_none_or(|held| changed_at > held.occurred_at);
+    // A change that we heard of first from the API yields to its delivery, which then shows that deliveries come. What the
+    // API says otherwise than a delivery about the same change is the later look at it, and wins.
+    let (prefix, sent_at) = if is_news { (UNDELIVERED, Timestamp::from_millis(0)) } else { (REREAD, read_at) };
+    let event_id = format!("{prefix}{}", step(&record, held));
     let progress = record.state.as_ref().map_or(0, |state| state.status.progress());
-    record.version = Version::new(changed_at, read_at, progress, &event_id);
+    record.version = Version::new(changed_at, sent_at, progress, &event_id);
     let event = Event {
         event_type: EVENT_TYPE.to_owned(),
         occurred_at: changed_at,
@@ -105,11 +105,11 @@ fn difference(shown: Shown, held: Option<&Held>, since: Timestamp, read_at: Time
         payments: Vec::new(),
         signed: None,
     };
-    Difference { event_id, event, is_missed }
+    Difference { event_id, event }
 }
 
 /// Names the step from what is held to what is shown, so that two who take it at once take it once.
-fn event_id(record: &Record, held: Option<&Held>) -> String {
+fn step(record: &Record, held: Option<&Held>) -> String {
     let mut digest = Sha256::new();
     let state = record.state.as_ref();
     let moment = |moment: Option<Timestamp>| moment.map_or_else(String::new, |moment| moment.as_millis().to_string());
@@ -127,7 +127,7 @@ fn event_id(record: &Record, held: Option<&Held>) -> String {
         digest.update(part.as_bytes());
         digest.update([0]);
     }
-    format!("reconciled_{}", URL_SAFE_NO_PAD.encode(digest.finalize().get(..18).unwrap_or_default()))
+    URL_SAFE_NO_PAD.encode(digest.finalize().get(..18).unwrap_or_default())
 }
 
 impl Held {
@@ -202,7 +202,7 @@ impl Held {
     }
 }
 
-/// How far the sweep of one listing came, as it is kept between runs.
+/// How far the sweep of a provider came, as it is kept between runs.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sweep {
@@ -212,11 +212,6 @@ pub struct Sweep {
     /// The last run.
     #[serde(with = "millis")]
     pub last_run_at: Option<Timestamp>,
-    /// Where the next run goes on; none at the beginning.
-    pub cursor: Option<String>,
-    /// When the listing was last read to its end.
-    #[serde(with = "millis")]
-    pub finished_at: Option<Timestamp>,
     /// The provider wants to be left alone until then.
     #[serde(with = "millis")]
     pub not_before: Option<Timestamp>,
@@ -226,23 +221,34 @@ pub struct Sweep {
     pub unreadable: u64,
     /// Differences stored, ever.
     pub stored: u64,
-    /// Changes that no delivery brought, ever.
-    pub missed: u64,
-    /// When the provider made the latest of these.
-    #[serde(with = "millis")]
-    pub last_missed_at: Option<Timestamp>,
     /// Why the last run ended early.
     pub error: Option<String>,
+    /// By listing.
+    pub listings: BTreeMap<String, Progress>,
+}
+
+/// How far one listing was read.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Progress {
+    /// Where the next run goes on; none at the beginning.
+    pub cursor: Option<String>,
+    /// When it was last read to its end.
+    #[serde(with = "millis")]
+    pub finished_at: Option<Timestamp>,
 }
 
 impl Sweep {
-    /// Counts what was done about a difference.
-    pub fn count(&mut self, difference: &Difference) {
-        self.stored = self.stored.saturating_add(1);
-        if difference.is_missed {
-            self.missed = self.missed.saturating_add(1);
-            self.last_missed_at = self.last_missed_at.max(Some(difference.event.occurred_at));
-        }
+    /// The name under which it is kept.
+    #[must_use]
+    pub fn name(provider: &str) -> String {
+        format!("sweep:{provider}")
+    }
+
+    /// From what was kept. What cannot be read is begun anew: nothing rests on it but time.
+    #[must_use]
+    pub fn parse(kept: Option<&str>) -> Self {
+        kept.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
     }
 }
 

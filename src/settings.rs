@@ -27,6 +27,10 @@ const DEFAULT_RETENTION_DAYS: u32 = 180;
 const MIN_RETENTION_DAYS: u32 = 7;
 /// The longest: ten years.
 const MAX_RETENTION_DAYS: u32 = 3_650;
+/// Pages of a sweep's run. With what it stores, five of them stay below the 50 calls that a run may make on Cloudflare's
+/// free plan, and a hundred below the 1,000 of the paid one.
+const DEFAULT_RECONCILE_PAGES: u32 = 5;
+const MAX_RECONCILE_PAGES: u32 = 100;
 /// A server key is compared in full, so it must be long enough not to be guessed.
 const MIN_API_KEY_BYTES: usize = 16;
 
@@ -61,6 +65,8 @@ pub struct Settings {
     pub snapshot_ttl_secs: u32,
     /// How long the ledger keeps what no state rests on any more, in days.
     pub retention_days: u32,
+    /// Pages of a provider's listings that one run of the sweep reads.
+    pub reconcile_pages: u32,
     /// The providers' APIs that we hold a key for, by name.
     pub apis: BTreeMap<&'static str, ApiAccess>,
     /// What is missing.
@@ -165,6 +171,8 @@ impl Settings {
         );
         let retention_days =
             reader.number("RETENTION_DAYS", MIN_RETENTION_DAYS..=MAX_RETENTION_DAYS, DEFAULT_RETENTION_DAYS);
+        let reconcile_pages =
+            reader.number("RECONCILE_PAGES_PER_RUN", 1..=MAX_RECONCILE_PAGES, DEFAULT_RECONCILE_PAGES);
         let apis = reader.apis();
         Self {
             webhook_secrets,
@@ -179,6 +187,7 @@ impl Settings {
             policy: Policy::new(slack, grace),
             snapshot_ttl_secs: ttl,
             retention_days,
+            reconcile_pages,
             apis,
             missing: reader.missing,
             unusable: reader.unusable,

@@ -16,6 +16,7 @@ use crate::delivery::Verified;
 use crate::event::{Event, ParseError, Parsed};
 use crate::ledger::Filter;
 use crate::payer::Payer;
+use crate::reconcile::MISSED_AFTER_MS;
 use crate::time::Timestamp;
 
 /// The last of `migrations/`: what the database must have seen for this code.
@@ -70,6 +71,9 @@ const COUNT_REJECTIONS: &str = "INSERT INTO rejections (provider, cause, count, 
 
 /// Who the ledger says acted when it was not a provider but an operator.
 pub const OPERATOR: &str = "operator";
+
+/// What the ledger notes of a delivery that tells of a record otherwise than another one with the same times.
+pub const TIED: &str = "tied";
 
 /// A statement without its comments and line breaks: its text crosses to D1 with every request. No text within our
 /// statements holds `--` or a line break.
@@ -280,8 +284,8 @@ pub fn note(id: &str, action: &str, detail: &str, now: Timestamp) -> Statement {
 
 /// Reads what `/healthz` shows of the database: one row, `health`, as JSON.
 #[must_use]
-pub fn health() -> Statement {
-    Statement { sql: &HEALTH, params: Vec::new() }
+pub fn health(now: Timestamp) -> Statement {
+    Statement { sql: &HEALTH, params: vec![now.plus_millis(-MISSED_AFTER_MS).into()] }
 }
 
 /// What became of a delivery. Every one of these is a success to the sender.

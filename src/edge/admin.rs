@@ -1,12 +1,14 @@
 //! `/admin/…`: what operators see of the ledger and can do about it. Without `ADMIN_TOKEN` there is nothing here.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::bindings::{message, random_uuid};
-use super::check::sound_catalog;
+use super::health::SweepView;
 use super::response::{Failure, Reply};
 use super::store::StoredSnapshot;
-use super::{Edge, isolate, store};
+use super::{Edge, catalog, isolate, reconcile, store};
 use crate::answer::Source;
 use crate::delivery::Verified;
 use crate::event::{Event, Parsed};
@@ -51,6 +53,10 @@ pub(super) async fn handle(edge: &Edge<'_>, what: &str) -> Result<Reply, Failure
         "replay" => {
             edge.allow(&["POST"])?;
             replay(edge).await
+        }
+        "reconcile" => {
+            edge.allow(&["POST"])?;
+            reconcile_now(edge).await
         }
         "grants" => {
             edge.allow(&["POST"])?;
@@ -143,10 +149,10 @@ async fn replay_one(edge: &Edge<'_>, row: &Row) -> Result<&'static str, Failure>
             let received_at = row.received_at.unwrap_or(edge.now);
             let verified = Verified::recorded(row.event_id.as_str(), received_at, body.as_bytes());
             let parsed = provider.parse(&verified, &edge.settings.ours);
-            let (outcome, stored) = store::deliver(edge.env, provider.name(), &verified, &parsed, edge.now).await?;
+            let delivered = store::deliver(edge.env, provider.name(), &verified, &parsed, edge.now).await?;
             // Still unreadable: the attempt was counted, and that is all.
-            let outcome = if parsed.is_err() { Outcome::DeadLetter } else { outcome };
-            (outcome.as_str(), stored)
+            let outcome = if parsed.is_err() { Outcome::DeadLetter } else { delivered.outcome };
+            (outcome.as_str(), delivered.snapshot)
         }
         (None, Some(_)) => ("reapplied", store::reapply(edge.env, &row.provider, &row.event_id, edge.now).await?),
         // Ignored events are kept without their bodies, and what operators did is not an event.
@@ -154,6 +160,34 @@ async fn replay_one(edge: &Edge<'_>, row: &Row) -> Result<&'static str, Failure>
     };
     take_over(edge, stored).await;
     Ok(outcome)
+}
+
+/// Who asks for something, for the ledger.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct By {
+    by: Option<String>,
+}
+
+/// Sweeps every provider's API a bounded way further, as the scheduled run does.
+async fn reconcile_now(edge: &Edge<'_>) -> Result<Reply, Failure> {
+    #[derive(Serialize)]
+    struct Report {
+        sweeps: BTreeMap<&'static str, SweepView>,
+    }
+    let body = edge.request.body(MAX_BODY_BYTES).await?;
+    let asked: By = if body.is_empty() {
+        By::default()
+    } else {
+        serde_json::from_slice(&body).map_err(|error| Failure::AdminRequest(error.to_string()))?
+    };
+    if edge.settings.apis.is_empty() {
+        return Err(Failure::SyncNotConfigured);
+    }
+    let detail = serde_json::json!({"by": asked.by}).to_string();
+    store::note(edge.env, &new_id()?, "admin.reconcile", &detail, edge.now).await?;
+    let sweeps = reconcile::run(edge.env, edge.settings).await;
+    Reply::private(&Report { sweeps: sweeps.into_iter().map(|(name, sweep)| (name, sweep.into())).collect() })
 }
 
 #[derive(Serialize)]
@@ -164,10 +198,10 @@ struct GrantReceipt<'a> {
 
 /// Gives a plan or a feature by hand.
 async fn give(edge: &Edge<'_>) -> Result<Reply, Failure> {
-    sound_catalog(edge)?;
+    let catalog = catalog::current(edge).await?;
     let body = edge.request.body(MAX_BODY_BYTES).await?;
-    let grant = Grant::from_json(&body, &edge.settings.catalog, edge.now)
-        .map_err(|error| Failure::AdminRequest(error.to_string()))?;
+    let grant =
+        Grant::from_json(&body, &catalog, edge.now).map_err(|error| Failure::AdminRequest(error.to_string()))?;
     let id = new_id()?;
     let event = grant.event(&id, edge.now);
     let outcome = apply(edge, &id, event).await?;
@@ -197,9 +231,9 @@ async fn take_back(edge: &Edge<'_>, grant_id: &str) -> Result<Reply, Failure> {
 async fn apply(edge: &Edge<'_>, event_id: &str, event: Event) -> Result<Outcome, Failure> {
     let recorded = Verified::recorded(event_id, edge.now, &[]);
     let parsed = Ok(Parsed::Event(event));
-    let (outcome, stored) = store::deliver(edge.env, OPERATOR, &recorded, &parsed, edge.now).await?;
-    take_over(edge, stored).await;
-    Ok(outcome)
+    let delivered = store::deliver(edge.env, OPERATOR, &recorded, &parsed, edge.now).await?;
+    take_over(edge, delivered.snapshot).await;
+    Ok(delivered.outcome)
 }
 
 /// Memory and KV follow what was stored.

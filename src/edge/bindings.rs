@@ -69,6 +69,9 @@ extern "C" {
     #[wasm_bindgen(method, structural, getter)]
     pub(super) fn status(this: &FetchedResponse) -> u16;
 
+    #[wasm_bindgen(method, structural, getter)]
+    pub(super) fn headers(this: &FetchedResponse) -> worker::web_sys::Headers;
+
     #[wasm_bindgen(method, structural, catch)]
     pub(super) fn text(this: &FetchedResponse) -> Result<Promise, JsValue>;
 

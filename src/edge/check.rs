@@ -1,12 +1,16 @@
-//! `/v1/check` and `/v1/entitlements`.
+//! `/v1/check`, `/v1/entitlements` and `/v1/sync`.
 
 use std::rc::Rc;
 
+use serde::Serialize;
+
 use super::caller::Caller;
+use super::reconcile::{self, Synced};
 use super::response::{Failure, Reply};
 use super::store::{self, StoredSnapshot};
-use super::{Edge, isolate};
-use crate::answer::{self, CheckAnswer, CheckAnswers, Facts, Source};
+use super::{Edge, catalog, isolate};
+use crate::answer::{self, CheckAnswer, CheckAnswers, Entitlements, Facts, Source};
+use crate::catalog::Catalog;
 use crate::payer::Payer;
 use crate::question::{Asked, QuestionError};
 use crate::snapshot::Snapshot;
@@ -23,7 +27,7 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 pub(super) async fn check(edge: &Edge<'_>) -> Result<Reply, Failure> {
     // 1.
     let caller = Caller::of(edge).await?;
-    sound_catalog(edge)?;
+    let catalog = catalog::current(edge).await?;
 
     // 2.
     let asked = match edge.request.method() {
@@ -33,16 +37,21 @@ pub(super) async fn check(edge: &Edge<'_>) -> Result<Reply, Failure> {
     let payers = caller.payers(&asked)?;
 
     // 3. and 4.
-    let answers = answer_all(edge, &asked, &payers).await?;
+    let answers = answer_all(edge, &catalog, &asked, &payers).await?;
     match answers.as_slice() {
         [only] if !asked.is_list => Reply::private(only),
         _ => Reply::private(&CheckAnswers { results: answers }),
     }
 }
 
-async fn answer_all(edge: &Edge<'_>, asked: &Asked, payers: &[Payer]) -> Result<Vec<CheckAnswer>, Failure> {
+async fn answer_all(
+    edge: &Edge<'_>,
+    catalog: &Catalog,
+    asked: &Asked,
+    payers: &[Payer],
+) -> Result<Vec<CheckAnswer>, Failure> {
     let decide = |facts: &Facts| -> Vec<CheckAnswer> {
-        let one = |question| answer::check(facts, &edge.settings.catalog, &edge.settings.policy, question, edge.now);
+        let one = |question| answer::check(facts, catalog, &edge.settings.policy, question, edge.now);
         asked.questions.iter().map(one).collect()
     };
     let cached = Cached::load(edge, payers).await;
@@ -65,7 +74,7 @@ async fn answer_all(edge: &Edge<'_>, asked: &Asked, payers: &[Payer]) -> Result<
 pub(super) async fn entitlements(edge: &Edge<'_>) -> Result<Reply, Failure> {
     // 1.
     let caller = Caller::of(edge).await?;
-    sound_catalog(edge)?;
+    let catalog = catalog::current(edge).await?;
 
     // 2.
     let asked = Asked::from_query(edge.request.query())?;
@@ -82,7 +91,7 @@ pub(super) async fn entitlements(edge: &Edge<'_>) -> Result<Reply, Failure> {
         let stored = store::read(edge.env, &payers, edge.now).await?;
         from_d1(edge, stored, &cached)
     };
-    let entitlements = answer::entitlements(&facts, &edge.settings.catalog, &edge.settings.policy, edge.now);
+    let entitlements = answer::entitlements(&facts, &catalog, &edge.settings.policy, edge.now);
     let etag = entitlements.etag().map_err(|error| Failure::Internal(error.to_string()))?;
     let is_known = edge
         .request
@@ -95,12 +104,57 @@ pub(super) async fn entitlements(edge: &Edge<'_>) -> Result<Reply, Failure> {
         .with("etag", etag))
 }
 
-/// An unreadable catalog is not an empty one: with an empty one, answers would be wrong.
-pub(super) fn sound_catalog(edge: &Edge<'_>) -> Result<(), Failure> {
-    if edge.settings.has_catalog_problem() {
-        return Err(Failure::CatalogUnusable { complaint: edge.settings.complaint().unwrap_or_default() });
+/// Asks the providers how the caller's payers stand, now, and lists what they hold: for the return from checkout, which may
+/// come before the webhook.
+///
+/// 1. The caller is verified (401; 503 when it cannot be).
+/// 2. The question names payers and nothing else (400).
+/// 3. Some provider's API can be asked (503), and it answers (503).
+/// 4. The facts come from D1 (503).
+pub(super) async fn sync(edge: &Edge<'_>) -> Result<Reply, Failure> {
+    // 1.
+    let caller = Caller::of(edge).await?;
+    let catalog = catalog::current(edge).await?;
+
+    // 2.
+    let body = edge.request.body(MAX_BODY_BYTES).await?;
+    let asked = if body.is_empty() { Asked::from_query(edge.request.query())? } else { Asked::from_json(&body)? };
+    if asked.is_list || asked.questions.iter().any(|question| !question.conditions.is_empty()) {
+        return Err(QuestionError::NoConditionsHere.into());
     }
-    Ok(())
+    let payers = caller.payers(&asked)?;
+
+    // 3.
+    if edge.settings.apis.is_empty() {
+        return Err(Failure::SyncNotConfigured);
+    }
+    let mut synced = Vec::with_capacity(payers.len());
+    for payer in &payers {
+        let outcome = if isolate::may_sync(payer, edge.now) {
+            reconcile::sync(edge.env, edge.settings, payer).await?
+        } else {
+            Synced::RecentlyRead
+        };
+        synced.push(SyncedPayer { payer, outcome });
+    }
+
+    // 4.
+    let stored = store::read(edge.env, &payers, edge.now).await?;
+    let facts = from_d1(edge, stored, &Cached::nothing());
+    let entitlements = answer::entitlements(&facts, &catalog, &edge.settings.policy, edge.now);
+    Reply::private(&SyncAnswer { synced, entitlements })
+}
+
+#[derive(Serialize)]
+struct SyncAnswer<'a> {
+    synced: Vec<SyncedPayer<'a>>,
+    entitlements: Entitlements<'a>,
+}
+
+#[derive(Serialize)]
+struct SyncedPayer<'a> {
+    payer: &'a Payer,
+    outcome: Synced,
 }
 
 /// What can be known without asking D1.
@@ -113,6 +167,10 @@ struct Cached {
 }
 
 impl Cached {
+    fn nothing() -> Self {
+        Self { found: Vec::new(), may_deny: false, copies_were_read: false }
+    }
+
     fn from_memory(edge: &Edge<'_>, payers: &[Payer]) -> Self {
         let ttl_ms = ttl_ms(edge);
         let remembered: Vec<_> = payers.iter().map(|payer| isolate::snapshot(payer, ttl_ms, edge.now)).collect();

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::log::Line;
 use super::response::{Failure, Reply};
-use super::{Edge, store};
+use super::{Edge, rejections, store};
 use crate::provider::PROVIDERS;
+use crate::reconcile::{Silence, Sweep, likely_cause};
 use crate::settings::Problem;
 use crate::store::LATEST_MIGRATION;
 use crate::time::Timestamp;
@@ -56,6 +57,52 @@ struct ProviderHealth {
     configured: bool,
     last_delivery_at: Option<Timestamp>,
     deliveries: BTreeMap<String, u64>,
+    rejections: BTreeMap<String, Rejections>,
+    /// Changes that the provider shows and no delivery has brought.
+    missed: Option<Missed>,
+    reconcile: Option<SweepView>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Rejections {
+    count: u64,
+    last_at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Missed {
+    changes: u64,
+    last_at: Timestamp,
+    likely_cause: Silence,
+    /// No delivery has come since the last of these changes.
+    is_silent: bool,
+}
+
+/// How far the sweep of a provider came.
+#[derive(Serialize)]
+pub(super) struct SweepView {
+    last_run_at: Option<Timestamp>,
+    checked: u64,
+    unreadable: u64,
+    stored: u64,
+    /// When each listing was last read to its end.
+    finished_at: BTreeMap<String, Option<Timestamp>>,
+    not_before: Option<Timestamp>,
+    error: Option<String>,
+}
+
+impl From<Sweep> for SweepView {
+    fn from(sweep: Sweep) -> Self {
+        Self {
+            last_run_at: sweep.last_run_at,
+            checked: sweep.checked,
+            unreadable: sweep.unreadable,
+            stored: sweep.stored,
+            finished_at: sweep.listings.into_iter().map(|(name, progress)| (name, progress.finished_at)).collect(),
+            not_before: sweep.not_before,
+            error: sweep.error,
+        }
+    }
 }
 
 /// What `src/store/health.sql` answers.
@@ -65,6 +112,30 @@ struct Database {
     dead_letters: u64,
     unassigned_records: u64,
     deliveries: Vec<Count>,
+    rejections: Vec<RejectionCount>,
+    sweeps: Vec<KeptSweep>,
+    undelivered: Vec<Undelivered>,
+}
+
+#[derive(Deserialize)]
+struct RejectionCount {
+    provider: String,
+    cause: String,
+    count: u64,
+    last_at: i64,
+}
+
+#[derive(Deserialize)]
+struct KeptSweep {
+    name: String,
+    sweep: Sweep,
+}
+
+#[derive(Deserialize)]
+struct Undelivered {
+    provider: String,
+    count: u64,
+    last_at: i64,
 }
 
 #[derive(Deserialize)]
@@ -78,7 +149,9 @@ struct Count {
 
 /// 200 when everything is in order, 503 otherwise; the body has the same form either way.
 pub(super) async fn handle(edge: &Edge<'_>) -> Result<Reply, Failure> {
-    let database = store::health(edge.env)
+    // So that the numbers of this isolate are in.
+    rejections::flush(edge.env, edge.now).await;
+    let database = store::health(edge.env, edge.now)
         .await
         .and_then(|json| serde_json::from_str::<Database>(&json).map_err(|error| error.to_string()));
     let kv = store::copy_health(edge.env).await;
@@ -88,17 +161,21 @@ pub(super) async fn handle(edge: &Edge<'_>) -> Result<Reply, Failure> {
         }
     }
     let is_migrated = database.as_ref().is_ok_and(|database| database.migration.as_deref() == Some(LATEST_MIGRATION));
+    let word = |works: bool| if works { "ok" } else { "unavailable" };
+    let bindings = Bindings { d1: word(database.is_ok()), kv: word(kv.is_ok()) };
+    let providers = providers(edge, database.as_ref().ok());
+    let is_silent = |health: &ProviderHealth| health.missed.as_ref().is_some_and(|missed| missed.is_silent);
     let status = if database.is_err() || kv.is_err() {
         "unavailable"
     } else if !is_migrated {
         "not_migrated"
     } else if !edge.settings.is_sound() {
         "misconfigured"
+    } else if providers.values().any(is_silent) {
+        "deliveries_missing"
     } else {
         "ok"
     };
-    let word = |works: bool| if works { "ok" } else { "unavailable" };
-    let bindings = Bindings { d1: word(database.is_ok()), kv: word(kv.is_ok()) };
     let database = database.ok();
     let health = Health {
         status,
@@ -112,7 +189,7 @@ pub(super) async fn handle(edge: &Edge<'_>) -> Result<Reply, Failure> {
             missing: edge.settings.missing.iter().map(view).collect(),
             unusable: edge.settings.unusable.iter().map(view).collect(),
         },
-        providers: providers(edge, database.as_ref()),
+        providers,
         dead_letters: database.as_ref().map(|database| database.dead_letters),
         unassigned_records: database.as_ref().map(|database| database.unassigned_records),
     };
@@ -140,6 +217,24 @@ fn providers(edge: &Edge<'_>, database: Option<&Database>) -> BTreeMap<&'static 
             };
             health.deliveries.insert(what, count.count);
         }
+        let Some(database) = database else { return (name, health) };
+        for refused in database.rejections.iter().filter(|refused| refused.provider == name) {
+            let rejections = Rejections { count: refused.count, last_at: Timestamp::from_millis(refused.last_at) };
+            health.rejections.insert(refused.cause.clone(), rejections);
+        }
+        let last_refused = health.rejections.iter().max_by_key(|(_, refused)| refused.last_at);
+        let last_refused = last_refused.map(|(cause, refused)| (cause.as_str(), refused.last_at));
+        health.missed = database.undelivered.iter().find(|undelivered| undelivered.provider == name).map(|missed| {
+            let last_at = Timestamp::from_millis(missed.last_at);
+            Missed {
+                changes: missed.count,
+                last_at,
+                likely_cause: likely_cause(last_at, health.last_delivery_at, last_refused),
+                is_silent: health.last_delivery_at.is_none_or(|delivery| delivery < last_at),
+            }
+        });
+        let kept = database.sweeps.iter().find(|kept| kept.name == Sweep::name(name));
+        health.reconcile = kept.map(|kept| kept.sweep.clone().into());
         (name, health)
     };
     PROVIDERS.iter().map(|provider| one(provider.name())).collect()

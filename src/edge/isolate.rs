@@ -22,6 +22,8 @@ use crate::time::Timestamp;
 const TOKENS: usize = 4_096;
 /// A snapshot has about 2 kB, so this is 8 MB of an isolate's 128.
 const SNAPSHOTS: usize = 4_096;
+/// How often a payer's page may make us ask the provider: Clerk takes 100 requests in 10 s from a development instance.
+const SYNC_MS: i64 = 2_000;
 /// How long a grant may come from memory.
 const GRANT_MS: i64 = 10_000;
 /// How long a denial may be repeated after the database confirmed it.
@@ -31,6 +33,7 @@ thread_local! {
     static SETTINGS: RefCell<Option<Rc<Settings>>> = const { RefCell::new(None) };
     static SESSIONS: RefCell<Memory<String, Session>> = RefCell::new(Memory::new(TOKENS));
     static TEXTS: RefCell<HashMap<*const u8, JsValue>> = RefCell::new(HashMap::new());
+    static SYNCED: RefCell<Memory<String, Timestamp>> = RefCell::new(Memory::new(SNAPSHOTS));
     static REMEMBERED: RefCell<Memory<String, Remembered>> = RefCell::new(Memory::new(SNAPSHOTS));
 }
 
@@ -90,4 +93,16 @@ pub(super) fn remember_snapshot(snapshot: &Rc<Snapshot>, source: Source, now: Ti
             memory.remember(key, remembered);
         }
     });
+}
+
+/// Whether it is time to ask a provider about this payer again. If so, it is taken as asked.
+pub(super) fn may_sync(payer: &Payer, now: Timestamp) -> bool {
+    let key = payer.key();
+    SYNCED.with_borrow_mut(|synced| {
+        if synced.recall(key.as_str()).is_some_and(|at| now.millis_since(*at) < SYNC_MS) {
+            return false;
+        }
+        synced.remember(key, now);
+        true
+    })
 }

@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use js_sys::{Array, Uint8Array};
-use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen::JsValue;
 
-use super::bindings::{FetchedResponse, abort_after, fetch, import_key, message, object, settled, verify_signature};
+use super::bindings::{import_key, message, object, settled, verify_signature};
 use super::log::Line;
+use super::outbound::get;
 use super::response::Failure;
 use crate::session::key::{Jwk, JwtKey, parse_jwks};
 use crate::session::{TokenError, UnverifiedToken};
@@ -23,8 +24,6 @@ const FRESH_MS: i64 = 5 * 60_000;
 const USABLE_MS: i64 = 60 * 60_000;
 /// An unknown key id makes us fetch again, but not more often than this: anybody can make up key ids.
 const REFETCH_MS: i64 = 5_000;
-/// How long a fetch may take.
-const TIMEOUT_MS: f64 = 5_000.0;
 
 thread_local! {
     static PEM: RefCell<Option<JsValue>> = const { RefCell::new(None) };
@@ -100,9 +99,12 @@ async fn set_key(kid: &str, url: &str, bearer: Option<&Bearer>, now: Timestamp) 
 }
 
 async fn fetch_set(url: &str, bearer: Option<&Bearer>) -> Result<HashMap<String, JsValue>, String> {
-    let body = fetch_text(url, bearer).await.map_err(|thrown| message(&thrown))?;
+    let answered = get(url, bearer, &[]).await?;
+    if answered.status != 200 {
+        return Err(format!("the key server answered {}", answered.status));
+    }
     let mut keys = HashMap::new();
-    for jwk in parse_jwks(body.as_bytes()).map_err(|error| error.to_string())? {
+    for jwk in parse_jwks(answered.body.as_bytes()).map_err(|error| error.to_string())? {
         let imported = import("jwk", &jwk_object(&jwk).map_err(|thrown| message(&thrown))?).await;
         match imported {
             Ok(key) => {
@@ -115,20 +117,6 @@ async fn fetch_set(url: &str, bearer: Option<&Bearer>) -> Result<HashMap<String,
         }
     }
     Ok(keys)
-}
-
-async fn fetch_text(url: &str, bearer: Option<&Bearer>) -> Result<String, JsValue> {
-    let headers = match bearer {
-        Some(bearer) => object([("authorization", bearer.header().into()), ("accept", "application/json".into())])?,
-        None => object([("accept", "application/json".into())])?,
-    };
-    let options = object([("headers", headers), ("signal", abort_after(TIMEOUT_MS)?)])?;
-    let response: FetchedResponse = settled(fetch(url, &options)).await?.unchecked_into();
-    if response.status() != 200 {
-        return Err(format!("the key server answered {}", response.status()).into());
-    }
-    let text = settled(response.text()).await?;
-    text.as_string().ok_or_else(|| "the key server answered no text".into())
 }
 
 fn jwk_object(jwk: &Jwk) -> Result<JsValue, JsValue> {

@@ -7,6 +7,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use worker::web_sys;
 
 use super::log::Line;
+use super::reconcile::key_settings;
 use crate::delivery::VerifyError;
 use crate::question::QuestionError;
 use crate::session::TokenError;
@@ -66,6 +67,9 @@ impl Reply {
             Self::json(status, body).with("content-type", "application/problem+json").with("cache-control", "no-store");
         if let Failure::MethodNotAllowed(methods) = failure {
             reply = reply.with("allow", methods.join(", "));
+        }
+        if let Failure::ProviderUnavailable { retry_after_secs: Some(secs), .. } = failure {
+            reply = reply.with("retry-after", secs.to_string());
         }
         if status == 401 {
             reply = reply.with("www-authenticate", "Bearer");
@@ -129,6 +133,14 @@ pub(super) enum Failure {
     CatalogUnusable {
         complaint: String,
     },
+    /// No provider's API can be asked.
+    SyncNotConfigured,
+    /// A provider's API did not say what was asked.
+    ProviderUnavailable {
+        provider: &'static str,
+        retry_after_secs: Option<u32>,
+        cause: String,
+    },
     /// A binding is missing, or D1 could not be read or written.
     StoreUnavailable {
         what: &'static str,
@@ -165,14 +177,21 @@ impl Failure {
             Self::AuthNotConfigured { .. } => (503, "auth_not_configured", "Callers cannot be verified yet"),
             Self::KeysUnavailable(_) => (503, "jwks_unavailable", "The issuer's keys could not be fetched"),
             Self::CatalogUnusable { .. } => (503, "catalog_unusable", "The catalog of plans cannot be read"),
+            Self::SyncNotConfigured => (503, "sync_not_configured", "No provider can be asked"),
+            Self::ProviderUnavailable { .. } => (503, "provider_unavailable", "The provider did not answer"),
             Self::StoreUnavailable { .. } => (503, "store_unavailable", "The store did not answer"),
             Self::Internal(_) => (500, "internal", "Something went wrong here"),
         };
         Answer { status, code, title }
     }
 
+    /// What callers switch on.
+    pub(super) fn code(&self) -> &'static str {
+        self.answer().code
+    }
+
     /// What the caller is told of this one. Causes inside our platform stay in the log.
-    fn detail(&self) -> String {
+    pub(super) fn detail(&self) -> String {
         match self {
             Self::NotFound => "see /openapi.json for what there is".into(),
             Self::UnknownProvider => format!("providers are: {}", provider_names()),
@@ -192,6 +211,10 @@ impl Failure {
             Self::NoSuchGrant => "see /admin/events?provider=operator&type=grant.created for what there is".into(),
             Self::NoSuchEvent => "no delivery with this provider and event id is in the ledger".into(),
             Self::KeysUnavailable(_) => "try again in a moment".into(),
+            Self::SyncNotConfigured => format!("it takes the key of an API: {}", key_settings().join(", ")),
+            Self::ProviderUnavailable { provider, .. } => {
+                format!("{provider} could not be asked; try again in a moment")
+            }
             Self::StoreUnavailable { what, .. } => format!("{what}; try again in a moment"),
             Self::Internal(_) => "the log has it under this request id".into(),
         }
@@ -207,6 +230,9 @@ impl Failure {
             | Self::AuthNotConfigured { complaint }
             | Self::CatalogUnusable { complaint } => Line::error(format!("settings are incomplete: {complaint}")),
             Self::KeysUnavailable(cause) => Line::error(format!("failed to fetch the issuer's keys: {cause}")),
+            Self::ProviderUnavailable { provider, cause, .. } => {
+                Line::error(format!("failed to ask a provider: {cause}")).with("provider", *provider)
+            }
             Self::StoreUnavailable { what, cause } => Line::error(format!("{what}: {cause}")),
             Self::NotTheOperator => Line::warn("an admin route was asked for without the admin token"),
             Self::UnreadableBody(cause) => Line::warn(format!("failed to receive a body: {cause}")),

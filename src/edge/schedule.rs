@@ -2,10 +2,12 @@
 
 use worker::Env;
 
+use super::{clock, reconcile, rejections};
 use crate::settings::Settings;
-use crate::time::Timestamp;
 
 /// Does a bounded part of each piece of upkeep; what is left is for the next run. A piece that fails keeps no other from
 /// being done.
-#[allow(clippy::unused_async, reason = "each piece waits for the database")]
-pub(super) async fn run(_env: &Env, _settings: &Settings, _now: Timestamp) {}
+pub(super) async fn run(env: &Env, settings: &Settings) {
+    rejections::flush(env, clock()).await;
+    reconcile::run(env, settings).await;
+}

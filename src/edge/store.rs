@@ -1,8 +1,10 @@
 //! D1 and KV, bound to the core's statements and snapshots.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use js_sys::Array;
+use serde::Serialize;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
 
@@ -14,6 +16,7 @@ use crate::delivery::Verified;
 use crate::event::{ParseError, Parsed};
 use crate::ledger::{Filter, Page};
 use crate::payer::Payer;
+use crate::reconcile::Held;
 use crate::snapshot::Snapshot;
 use crate::store::{self, Outcome, Param, Statement};
 use crate::time::Timestamp;
@@ -30,7 +33,7 @@ pub(super) async fn deliver(
     verified: &Verified<'_>,
     parsed: &Result<Parsed, ParseError>,
     now: Timestamp,
-) -> Result<(Outcome, Option<StoredSnapshot>), Failure> {
+) -> Result<Delivered, Failure> {
     const WHAT: &str = "the delivery could not be stored";
     let statements =
         store::webhook(provider, verified, parsed, now).map_err(|error| Failure::Internal(error.to_string()))?;
@@ -47,7 +50,17 @@ pub(super) async fn deliver(
             None
         }
     });
-    Ok((outcome, snapshot))
+    let is_tied = outcome != Outcome::Duplicate && column(&row, "detail").as_deref() == Some(store::TIED);
+    Ok(Delivered { outcome, snapshot, is_tied })
+}
+
+/// What became of a delivery.
+pub(super) struct Delivered {
+    pub(super) outcome: Outcome,
+    /// The payer's, when it is known whom the event is about.
+    pub(super) snapshot: Option<StoredSnapshot>,
+    /// Another event tells otherwise at the same times: only the provider can say which is right.
+    pub(super) is_tied: bool,
 }
 
 /// Reads the snapshots of a user, an organization, or both from D1, in that order.
@@ -98,9 +111,62 @@ pub(super) async fn note(env: &Env, id: &str, action: &str, detail: &str, now: T
     noted.map(|_| ()).map_err(|thrown| unavailable("the ledger could not be written", &thrown))
 }
 
+/// Reads what is held of these records, and of the payer.
+pub(super) async fn held(env: &Env, provider: &str, ids: &[&str], payer: Option<&Payer>) -> Result<Vec<Held>, Failure> {
+    const WHAT: &str = "the records could not be read";
+    let statement = store::held(provider, ids, payer).map_err(|error| Failure::Internal(error.to_string()))?;
+    let rows = rows(env, &statement).await.map_err(|thrown| unavailable(WHAT, &thrown))?;
+    let json = rows.get(0).unchecked_into::<Array>().get(0).as_string().unwrap_or_default();
+    serde_json::from_str(&json)
+        .map_err(|error| Failure::StoreUnavailable { what: WHAT, cause: format!("reading records: {error}") })
+}
+
+/// Reads what the worker kept for itself under these names.
+pub(super) async fn kept(env: &Env, names: &[&str]) -> Result<BTreeMap<String, String>, Failure> {
+    const WHAT: &str = "what is kept between runs could not be read";
+    let statement = store::kept(names).map_err(|error| Failure::Internal(error.to_string()))?;
+    let rows = rows(env, &statement).await.map_err(|thrown| unavailable(WHAT, &thrown))?;
+    let pair = |row: JsValue| {
+        let row = row.unchecked_into::<Array>();
+        Some((row.get(0).as_string()?, row.get(1).as_string()?))
+    };
+    Ok(rows.iter().filter_map(pair).collect())
+}
+
+/// Keeps something between runs.
+pub(super) async fn keep(env: &Env, name: &str, value: &str, now: Timestamp) -> Result<(), Failure> {
+    let kept = rows(env, &store::keep(name, value, now)).await;
+    kept.map(|_| ()).map_err(|thrown| unavailable("what is kept between runs could not be written", &thrown))
+}
+
+/// Adds to the numbers of refused deliveries.
+pub(super) async fn count_rejections(env: &Env, counted: &impl Serialize) -> Result<(), String> {
+    let json = serde_json::to_string(counted).map_err(|error| error.to_string())?;
+    rows(env, &store::count_rejections(json)).await.map(|_| ()).map_err(|thrown| message(&thrown))
+}
+
+/// A text of our own in KV.
+pub(super) async fn text_copy(env: &Env, name: &str) -> Result<Option<String>, String> {
+    let reading = kv(env).and_then(|kv| kv.get(&own_key(name), "text"));
+    settled(reading).await.map(|value| value.as_string()).map_err(|thrown| message(&thrown))
+}
+
+/// Writes a text of our own to KV. Who does not find it there reads D1.
+pub(super) async fn write_text_copy(env: &Env, name: &str, text: &str) {
+    let put = kv(env).and_then(|kv| kv.put(&own_key(name), text, &JsValue::UNDEFINED));
+    if let Err(thrown) = settled(put).await {
+        Line::warn(format!("failed to write the copy of {name}: {}", message(&thrown))).write();
+    }
+}
+
+/// No payer's key begins so.
+fn own_key(name: &str) -> String {
+    format!("own1:{name}")
+}
+
 /// What the database says of itself, as JSON.
-pub(super) async fn health(env: &Env) -> Result<String, String> {
-    let rows = rows(env, &store::health()).await.map_err(|thrown| message(&thrown))?;
+pub(super) async fn health(env: &Env, now: Timestamp) -> Result<String, String> {
+    let rows = rows(env, &store::health(now)).await.map_err(|thrown| message(&thrown))?;
     let row = rows.get(0);
     let first = row.dyn_into::<Array>().ok().and_then(|row| row.get(0).as_string());
     first.ok_or_else(|| "the database answered nothing".into())

@@ -5,7 +5,8 @@ use serde::Serialize;
 use super::Edge;
 use super::log::Line;
 use super::response::{Failure, Reply};
-use super::{isolate, store};
+use super::store::Delivered;
+use super::{isolate, reconcile, store};
 use crate::answer::Source;
 use crate::delivery::{Delivery, Headers};
 use crate::event::Parsed;
@@ -29,6 +30,7 @@ struct Receipt<'a> {
 /// 4. The event is read; one that cannot be is kept whole.
 /// 5. One D1 batch (503, so that the sender tries again).
 /// 6. The KV copy and this isolate's memory follow; without them the answer is as right, only slower.
+/// 7. What ties with another event is asked of the provider, after the answer. If that fails, the next sweep finds it.
 pub(super) async fn handle(edge: &Edge<'_>, provider: &'static dyn Provider) -> Result<Reply, Failure> {
     // 1.
     let Some(secrets) = edge.settings.webhook_secrets.get(provider.name()) else {
@@ -56,14 +58,26 @@ pub(super) async fn handle(edge: &Edge<'_>, provider: &'static dyn Provider) -> 
     }
 
     // 5.
-    let (outcome, stored) = store::deliver(edge.env, provider.name(), &verified, &parsed, edge.now).await?;
+    let Delivered { outcome, snapshot, is_tied } =
+        store::deliver(edge.env, provider.name(), &verified, &parsed, edge.now).await?;
 
     // 6.
-    if let Some(stored) = stored {
+    if let Some(stored) = snapshot {
         isolate::remember_snapshot(&stored.snapshot, Source::D1, edge.now);
         let touches_holdings = matches!(&parsed, Ok(Parsed::Event(event)) if event.touches_holdings());
         if outcome != Outcome::Duplicate && touches_holdings {
             store::write_copy(edge.env, &stored, edge.settings.snapshot_ttl_secs).await;
+        }
+        // 7.
+        if is_tied && provider.api().is_some_and(|_| edge.settings.apis.contains_key(provider.name())) {
+            let (env, settings, payer) = (edge.env.clone(), isolate::settings(edge.env), stored.snapshot.payer.clone());
+            edge.context.wait_until(async move {
+                if let Err(failure) = reconcile::sync(&env, &settings, &payer).await
+                    && let Some(line) = failure.log()
+                {
+                    line.with("payer.id", payer.key()).write();
+                }
+            });
         }
     }
     let receipt = Receipt { outcome: outcome.as_str(), event_id: verified.event_id() };

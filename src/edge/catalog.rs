@@ -1,0 +1,79 @@
+//! The catalog that answers are given by: what the operator wrote, and what providers list of their own plans.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::log::Line;
+use super::response::Failure;
+use super::{Edge, store};
+use crate::api::ApiPlan;
+use crate::catalog::Catalog;
+use crate::time::Timestamp;
+
+/// How long an isolate uses the plans it has read before it looks again.
+const FRESH_MS: i64 = 60_000;
+
+thread_local! {
+    static MERGED: RefCell<Option<Merged>> = const { RefCell::new(None) };
+}
+
+struct Merged {
+    catalog: Rc<Catalog>,
+    read_at: Timestamp,
+}
+
+/// Under which name the plans that a provider lists are kept, in D1 and in KV.
+pub(super) fn name(provider: &str) -> String {
+    format!("plans:{provider}")
+}
+
+/// The catalog.
+///
+/// An unreadable one is not an empty one: with an empty one, answers would be wrong. Where the plans cannot be read, those
+/// read before are used for as long as it lasts; an isolate that never read any cannot answer.
+pub(super) async fn current(edge: &Edge<'_>) -> Result<Rc<Catalog>, Failure> {
+    if edge.settings.has_catalog_problem() {
+        return Err(Failure::CatalogUnusable { complaint: edge.settings.complaint().unwrap_or_default() });
+    }
+    let known = MERGED.with_borrow(|merged| {
+        merged.as_ref().map(|merged| (Rc::clone(&merged.catalog), edge.now.millis_since(merged.read_at) <= FRESH_MS))
+    });
+    if let Some((catalog, true)) = known {
+        return Ok(catalog);
+    }
+    let mut catalog = edge.settings.catalog.clone();
+    for provider in edge.settings.apis.keys() {
+        match plans(edge, provider).await {
+            Ok(plans) => catalog = catalog.with(provider, &plans),
+            Err(failure) => {
+                let Some((old, _)) = known else { return Err(failure) };
+                if let Some(line) = failure.log() {
+                    line.with("provider", *provider).write();
+                }
+                return Ok(remember(edge, old));
+            }
+        }
+    }
+    Ok(remember(edge, Rc::new(catalog)))
+}
+
+fn remember(edge: &Edge<'_>, catalog: Rc<Catalog>) -> Rc<Catalog> {
+    MERGED.set(Some(Merged { catalog: Rc::clone(&catalog), read_at: edge.now }));
+    catalog
+}
+
+/// KV first, which is near; D1 where it has none.
+async fn plans(edge: &Edge<'_>, provider: &str) -> Result<Vec<ApiPlan>, Failure> {
+    let name = name(provider);
+    let copy = store::text_copy(edge.env, &name).await.unwrap_or_else(|cause| {
+        Line::warn(format!("failed to read the copy of the plans: {cause}")).with("provider", provider).write();
+        None
+    });
+    let text = match copy {
+        Some(text) => Some(text),
+        None => store::kept(edge.env, &[&name]).await?.remove(&name),
+    };
+    // Never synced: there are none.
+    let Some(text) = text else { return Ok(Vec::new()) };
+    serde_json::from_str(&text).map_err(|error| Failure::Internal(format!("reading the plans of {provider}: {error}")))
+}

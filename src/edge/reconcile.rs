@@ -1,0 +1,290 @@
+//! What webhooks may have missed, asked from the providers' APIs: every few minutes in bounded pieces, and for one payer at
+//! once.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use worker::Env;
+
+use super::log::Line;
+use super::outbound::{ApiError, ask};
+use super::response::Failure;
+use super::{catalog, clock, isolate, store};
+use crate::answer::Source;
+use crate::api::{Api, ApiPlan, Reading};
+use crate::delivery::Verified;
+use crate::event::Parsed;
+use crate::payer::Payer;
+use crate::provider::{self, PROVIDERS};
+use crate::reconcile::{Sweep, differences};
+use crate::settings::{ApiAccess, Settings};
+use crate::time::Timestamp;
+
+/// Differences stored for every five pages that are read. Each is a D1 batch of four statements and a KV write; with the
+/// pages this stays below the 50 calls that a run may make on Cloudflare's free plan.
+const STORED_EACH_FIVE_PAGES: u32 = 6;
+/// Pages of plans that are read at most: 1,000 plans.
+const MAX_PLAN_PAGES: usize = 10;
+
+/// A provider, its API and our access to it.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    provider: &'static str,
+    api: &'static dyn Api,
+    access: &'a ApiAccess,
+}
+
+/// The APIs that we hold a key for.
+fn apis(settings: &Settings) -> impl Iterator<Item = Asked<'_>> {
+    settings.apis.iter().filter_map(|(name, access)| {
+        let provider = provider::named(name)?;
+        Some(Asked { provider: provider.name(), api: provider.api()?, access })
+    })
+}
+
+/// Whether any provider's API can be asked, and the settings of which one is needed.
+pub(super) fn key_settings() -> Vec<&'static str> {
+    PROVIDERS.iter().filter_map(|provider| provider.api()).map(Api::key_setting).collect()
+}
+
+/// Sweeps every API a bounded way further. What fails is in the answer and in `/healthz`, and is tried again by the next
+/// run.
+pub(super) async fn run(env: &Env, settings: &Settings) -> BTreeMap<&'static str, Sweep> {
+    let mut sweeps = BTreeMap::new();
+    for asked in apis(settings) {
+        match sweep(env, settings, asked).await {
+            Ok(sweep) => {
+                if let Some(error) = &sweep.error {
+                    Line::error(format!("failed to reconcile: {error}")).with("provider", asked.provider).write();
+                }
+                sweeps.insert(asked.provider, sweep);
+            }
+            Err(failure) => {
+                if let Some(line) = failure.log() {
+                    line.with("provider", asked.provider).write();
+                }
+            }
+        }
+    }
+    sweeps
+}
+
+async fn sweep(env: &Env, settings: &Settings, asked: Asked<'_>) -> Result<Sweep, Failure> {
+    let now = clock();
+    let name = Sweep::name(asked.provider);
+    let mut sweep = Sweep::parse(store::kept(env, &[&name]).await?.get(&name).map(String::as_str));
+    if sweep.not_before.is_some_and(|not_before| now < not_before) {
+        return Ok(sweep);
+    }
+    sweep.since = sweep.since.or(Some(now));
+    sweep.last_run_at = Some(now);
+    sweep.not_before = None;
+    sweep.error = None;
+    let swept = match sweep_listings(env, settings, asked, &mut sweep).await {
+        Ok(()) => sync_plans(env, asked).await,
+        Err(interruption) => Err(interruption),
+    };
+    match swept {
+        Ok(()) => {}
+        Err(Interruption::Api(error)) => {
+            if let ApiError::Limited { retry_after_secs } = error {
+                sweep.not_before = Some(now.plus_millis(i64::from(retry_after_secs).saturating_mul(1000)));
+            }
+            sweep.error = Some(format!("asking {}: {error}", asked.provider));
+        }
+        // What was found so far is stored; the page is read again by the next run.
+        Err(Interruption::Store(failure)) => sweep.error = Some(failure.detail()),
+    }
+    let json = serde_json::to_string(&sweep).map_err(|error| Failure::Internal(error.to_string()))?;
+    store::keep(env, &name, &json, now).await?;
+    Ok(sweep)
+}
+
+/// Why a run ends early.
+enum Interruption {
+    Api(ApiError),
+    Store(Failure),
+}
+
+impl From<ApiError> for Interruption {
+    fn from(error: ApiError) -> Self {
+        Self::Api(error)
+    }
+}
+
+impl From<Failure> for Interruption {
+    fn from(failure: Failure) -> Self {
+        Self::Store(failure)
+    }
+}
+
+async fn sweep_listings(
+    env: &Env,
+    settings: &Settings,
+    asked: Asked<'_>,
+    sweep: &mut Sweep,
+) -> Result<(), Interruption> {
+    let Asked { provider, api, access } = asked;
+    let pages = settings.reconcile_pages;
+    let mut may_store = pages.saturating_mul(STORED_EACH_FIVE_PAGES).div_ceil(5);
+    for (index, listing) in api.listings().iter().enumerate() {
+        // The first gets four pages of five: what may grant matters most.
+        let share = pages.div_ceil(5);
+        let budget = if index == 0 { pages.saturating_sub(share).max(1) } else { share };
+        for _ in 0..budget {
+            let mut progress = sweep.listings.get(*listing).cloned().unwrap_or_default();
+            let cursor = progress.cursor.take();
+            // A cursor of another version of the code is no place to go on from.
+            let cursor = cursor.filter(|cursor| api.page_path(listing, Some(cursor)).is_some());
+            let Some(path) = api.page_path(listing, cursor.as_deref()) else { break };
+            let read_at = clock();
+            let body = ask(api, access, &path).await?;
+            let (reading, next) = api.read_page(listing, cursor.as_deref(), &body, read_at).map_err(ApiError::from)?;
+            let (shown, unreadable) = (reading.shown.len(), reading.unreadable);
+            let took = take_over(env, settings, provider, reading, None, read_at, may_store).await?;
+            sweep.stored = sweep.stored.saturating_add(u64::from(took.stored));
+            may_store = may_store.saturating_sub(took.stored);
+            if took.is_cut_short {
+                // The next run reads this page again and finds what is left.
+                progress.cursor = cursor;
+                sweep.listings.insert((*listing).to_owned(), progress);
+                return Ok(());
+            }
+            sweep.checked = sweep.checked.saturating_add(u64::try_from(shown).unwrap_or(u64::MAX));
+            sweep.unreadable = sweep.unreadable.saturating_add(unreadable);
+            let is_finished = next.is_none();
+            if is_finished {
+                progress.finished_at = Some(read_at);
+            }
+            progress.cursor = next;
+            sweep.listings.insert((*listing).to_owned(), progress);
+            if is_finished {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Took {
+    stored: u32,
+    is_cut_short: bool,
+}
+
+/// Stores what the API shows otherwise, the way a provider's event is stored.
+async fn take_over(
+    env: &Env,
+    settings: &Settings,
+    provider: &'static str,
+    reading: Reading,
+    payer: Option<&Payer>,
+    read_at: Timestamp,
+    at_most: u32,
+) -> Result<Took, Failure> {
+    let ids: Vec<&str> = reading.shown.iter().map(|shown| shown.record.id.as_str()).collect();
+    let held = store::held(env, provider, &ids, payer).await?;
+    let mut stored = 0_u32;
+    for difference in differences(reading, &held, payer, read_at) {
+        if stored >= at_most {
+            return Ok(Took { stored, is_cut_short: true });
+        }
+        let recorded = Verified::recorded(difference.event_id, read_at, &[]);
+        let parsed = Ok(Parsed::Event(difference.event));
+        let now = clock();
+        if let Some(snapshot) = store::deliver(env, provider, &recorded, &parsed, now).await?.snapshot {
+            isolate::remember_snapshot(&snapshot.snapshot, Source::D1, now);
+            store::write_copy(env, &snapshot, settings.snapshot_ttl_secs).await;
+        }
+        stored = stored.saturating_add(1);
+    }
+    Ok(Took { stored, is_cut_short: false })
+}
+
+/// The provider's own plans, into D1 and KV where they changed.
+async fn sync_plans(env: &Env, asked: Asked<'_>) -> Result<(), Interruption> {
+    let Asked { provider, api, access } = asked;
+    let name = catalog::name(provider);
+    let before = store::kept(env, &[&name]).await?.remove(&name);
+    let known: Vec<ApiPlan> = before.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+
+    let mut plans: Vec<ApiPlan> = Vec::new();
+    let mut cursor: Option<String> = None;
+    for _ in 0..MAX_PLAN_PAGES {
+        let Some(path) = api.plans_path(cursor.as_deref()) else { break };
+        let body = ask(api, access, &path).await?;
+        let (page, next) = api.read_plans(cursor.as_deref(), &body).map_err(ApiError::from)?;
+        plans.extend(page);
+        cursor = next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    for plan in &mut plans {
+        // Left out is not the same as none.
+        if plan.features.is_none() {
+            let was = known.iter().find(|was| was.key == plan.key && was.payer == plan.payer);
+            plan.features = was.and_then(|was| was.features.clone());
+        }
+    }
+    plans.sort();
+    // Half a list takes features away from people who paid for them; so does an empty one where there were plans.
+    if cursor.is_some() || (plans.is_empty() && !known.is_empty()) {
+        Line::warn("the provider's list of plans is cut off or empty: the one of before stays")
+            .with("provider", provider)
+            .write();
+        return Ok(());
+    }
+    let json = serde_json::to_string(&plans).map_err(|error| Failure::Internal(error.to_string()))?;
+    if before.as_deref() != Some(json.as_str()) {
+        store::keep(env, &name, &json, clock()).await?;
+    }
+    let copy = store::text_copy(env, &name).await;
+    if !copy.is_ok_and(|copy| copy.as_deref() == Some(json.as_str())) {
+        store::write_text_copy(env, &name, &json).await;
+    }
+    Ok(())
+}
+
+/// What came of asking about one payer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Synced {
+    /// Something was otherwise, and is stored now.
+    Changed,
+    /// All is as we hold it.
+    Unchanged,
+    /// The provider has nothing on the payer.
+    Unknown,
+    /// It was asked a moment ago.
+    RecentlyRead,
+}
+
+/// Differences that one payer may have; more than a payer has records.
+const MAX_OF_PAYER: u32 = 20;
+
+/// Asks every API about one payer, now.
+pub(super) async fn sync(env: &Env, settings: &Settings, payer: &Payer) -> Result<Synced, Failure> {
+    let mut synced = Synced::Unknown;
+    for Asked { provider, api, access } in apis(settings) {
+        let Some(path) = api.payer_path(payer) else { continue };
+        let read_at = clock();
+        let unavailable = |error: ApiError| Failure::ProviderUnavailable {
+            provider,
+            retry_after_secs: if let ApiError::Limited { retry_after_secs } = error {
+                Some(retry_after_secs)
+            } else {
+                None
+            },
+            cause: error.to_string(),
+        };
+        let body = match ask(api, access, &path).await {
+            Ok(body) => body,
+            Err(ApiError::NotFound) => continue,
+            Err(error) => return Err(unavailable(error)),
+        };
+        let reading = api.read_payer(payer, &body, read_at).map_err(|error| unavailable(error.into()))?;
+        let took = take_over(env, settings, provider, reading, Some(payer), read_at, MAX_OF_PAYER).await?;
+        synced = if took.stored > 0 || synced == Synced::Changed { Synced::Changed } else { Synced::Unchanged };
+    }
+    Ok(synced)
+}

@@ -1,0 +1,89 @@
+//! Deliveries that were refused, counted by cause. Nothing of them is kept but their number.
+//!
+//! Anybody can send what will be refused, so a count is not a write: an isolate counts in memory and hands its numbers to
+//! the database now and then. Those of an isolate that ends before are lost, which changes no cause.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use worker::Env;
+
+use super::log::Line;
+use super::{Edge, store};
+use crate::time::Timestamp;
+
+/// How often an isolate writes at most: 8,640 writes a day at the very worst, of the 100,000 of Cloudflare's free plan.
+const FLUSH_MS: i64 = 10_000;
+
+thread_local! {
+    static PENDING: RefCell<Pending> = const { RefCell::new(Pending { counts: BTreeMap::new(), flushed_at: None }) };
+}
+
+struct Pending {
+    counts: BTreeMap<(&'static str, &'static str), Count>,
+    flushed_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy)]
+struct Count {
+    count: u64,
+    last_at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Row {
+    provider: &'static str,
+    cause: &'static str,
+    count: u64,
+    last_at: i64,
+}
+
+/// Counts one.
+pub(super) fn count(provider: &'static str, cause: &'static str, now: Timestamp) {
+    add(provider, cause, Count { count: 1, last_at: now });
+}
+
+/// Hands the numbers to the database after the answer, if it is time to.
+pub(super) fn flush_later(edge: &Edge<'_>) {
+    let is_due = PENDING.with_borrow(|pending| {
+        let is_time = pending.flushed_at.is_none_or(|at| edge.now.millis_since(at) >= FLUSH_MS);
+        is_time && !pending.counts.is_empty()
+    });
+    if is_due {
+        let (env, now) = (edge.env.clone(), edge.now);
+        edge.context.wait_until(async move { flush(&env, now).await });
+    }
+}
+
+/// Hands the numbers to the database. What it does not take is kept for the next time.
+pub(super) async fn flush(env: &Env, now: Timestamp) {
+    let taken = PENDING.with_borrow_mut(|pending| {
+        pending.flushed_at = Some(now);
+        std::mem::take(&mut pending.counts)
+    });
+    if taken.is_empty() {
+        return;
+    }
+    let row = |((provider, cause), count): (&(&'static str, &'static str), &Count)| Row {
+        provider,
+        cause,
+        count: count.count,
+        last_at: count.last_at.as_millis(),
+    };
+    let rows: Vec<Row> = taken.iter().map(row).collect();
+    if let Err(cause) = store::count_rejections(env, &rows).await {
+        Line::warn(format!("failed to count refused deliveries: {cause}")).write();
+        for ((provider, cause), count) in taken {
+            add(provider, cause, count);
+        }
+    }
+}
+
+fn add(provider: &'static str, cause: &'static str, more: Count) {
+    PENDING.with_borrow_mut(|pending| {
+        let known = pending.counts.entry((provider, cause)).or_insert(Count { count: 0, last_at: more.last_at });
+        known.count = known.count.saturating_add(more.count);
+        known.last_at = known.last_at.max(more.last_at);
+    });
+}
