@@ -60,7 +60,7 @@ function migratedState() {
 export class Plangate {
   /**
    * `bindings` are merged into the usual ones (undefined takes one away); `without` names bindings to leave out ("DB",
-   * "ENTITLEMENTS"); `outbound` answers the worker's own requests; `build` is the folder of the build; `wrapped` puts
+   * "ENTITLEMENTS"); `outbound` answers the worker's own requests, or "network" lets them out; `build` is the folder of the build; `wrapped` puts
    * wrapped.js in front.
    */
   static async start({ bindings = {}, without = [], outbound, build = "build", migrations = true, wrapped = false } = {}) {
@@ -92,7 +92,7 @@ export class Plangate {
       d1Databases: without.includes("DB") ? {} : { DB: "DB" },
       kvNamespaces: without.includes("ENTITLEMENTS") ? {} : { ENTITLEMENTS: "ENTITLEMENTS" },
       resourcePersistencePath: join(this.state, "v3"),
-      outboundService: outbound ?? (() => new Response("the worker asked for something", { status: 599 })),
+      ...(outbound !== "network" && { outboundService: outbound ?? (() => new Response("the worker asked for something", { status: 599 })) }),
       handleStructuredLogs: ({ level, message }) => this.logs.push({ level, message }),
     };
     this.mf = new Miniflare(convertV4MiniflareOptions(options));
