@@ -5,10 +5,11 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, Value};
 
-use super::{Outcome, Param, Statement, snapshots, webhook};
+use super::{Outcome, Param, Statement, held, snapshots, webhook};
 use crate::delivery::Verified;
 use crate::event::{ParseError, Parsed};
 use crate::payer::Payer;
+use crate::reconcile::Held;
 use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
 
@@ -74,6 +75,18 @@ impl SqliteStore {
         };
         let outcome = Outcome::parse(text(0).ok_or("the batch answered no outcome")?)?;
         Ok((outcome, text(1).map(Snapshot::parse).transpose()?))
+    }
+
+    /// Reads what is held of these records of a provider, and what else of its records the payer has that is not over.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn held(&self, provider: &str, ids: &[&str], payer: Option<&Payer>) -> Result<Vec<Held>, Error> {
+        let rows = run(&self.connection, &held(provider, ids, payer)?)?;
+        match rows.first().and_then(|row| row.first()) {
+            Some(Value::Text(json)) => Ok(serde_json::from_str(json)?),
+            _ => Err("the records are not text".into()),
+        }
     }
 
     /// Reads the snapshots of a user, an organization, or both.

@@ -1,0 +1,422 @@
+//! What a provider's API shows against what webhooks brought: which differences there are, and that readings and webhooks
+//! in any order end in what the provider last said.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_wrap,
+    reason = "a test fails by panicking"
+)]
+
+use plangate::api::{Api, Reading};
+use plangate::delivery::Verified;
+use plangate::event::Parsed;
+use plangate::payer::{Payer, PayerKind};
+use plangate::provider::{Ours, named};
+use plangate::reconcile::{Silence, differences, likely_cause};
+use plangate::store::Outcome;
+use plangate::store::sqlite::SqliteStore;
+use plangate::time::{DAY_MS, Timestamp};
+use serde_json::{Value, json};
+
+/// The start of 2026.
+const T: i64 = 1_767_225_600_000;
+const MINUTE: i64 = 60_000;
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn api() -> &'static dyn Api {
+    named("clerk").unwrap().api().unwrap()
+}
+
+fn user() -> Payer {
+    Payer::new(PayerKind::User, "user_1").unwrap()
+}
+
+/// An item as webhooks show it, changed at `changed_at`.
+fn item(id: &str, status: &str, changed_at: i64) -> Value {
+    json!({"id": id, "status": status, "is_free_trial": false, "created_at": T, "updated_at": changed_at, "period_start": T,
+        "period_end": T + 30 * DAY_MS, "interval": "month", "plan_id": "cplan_pro", "subscription_id": "csub_1",
+        "plan": {"id": "cplan_pro", "slug": "pro", "name": "Pro", "is_recurring": true, "amount": 2000, "currency": "USD"},
+        "payer": {"id": "cpayer_1", "user_id": "user_1", "organization_id": ""}})
+}
+
+/// The same as the API shows it.
+fn shown(item: &Value) -> Value {
+    let mut shown = item.clone();
+    let status = item["status"].as_str().unwrap();
+    let is_canceled = status == "canceled";
+    shown["canceled_at"] = if is_canceled { item["updated_at"].clone() } else { Value::Null };
+    shown["ended_at"] = if status == "ended" { item["updated_at"].clone() } else { Value::Null };
+    if is_canceled {
+        shown["status"] = json!("active");
+    }
+    shown["plan_period"] = json!("month");
+    let fields = shown.as_object_mut().unwrap();
+    fields.remove("interval");
+    fields.remove("payer");
+    shown
+}
+
+fn subscription(items: &[Value]) -> String {
+    let items: Vec<Value> = items.iter().map(shown).collect();
+    json!({"object": "commerce_subscription", "id": "csub_1", "payer_id": "cpayer_1", "status": "active",
+        "subscription_items": items})
+    .to_string()
+}
+
+struct Shop(SqliteStore);
+
+impl Shop {
+    fn new() -> Self {
+        Self(SqliteStore::in_memory().unwrap())
+    }
+
+    fn webhook(&mut self, event_id: &str, item: &Value) -> Outcome {
+        let sent_at = item["updated_at"].as_i64().unwrap() + 20;
+        let body = json!({"type": "subscriptionItem.updated", "timestamp": sent_at, "data": item}).to_string();
+        let verified = Verified::recorded(event_id, at(sent_at), body.as_bytes());
+        let parsed = named("clerk").unwrap().parse(&verified, &Ours::default());
+        self.0.deliver("clerk", &verified, &parsed, at(sent_at)).unwrap().0
+    }
+
+    fn differences(
+        &self,
+        reading: Reading,
+        payer: Option<&Payer>,
+        read_at: i64,
+    ) -> Vec<plangate::reconcile::Difference> {
+        let ids: Vec<&str> = reading.shown.iter().map(|shown| shown.record.id.as_str()).collect();
+        let held = self.0.held("clerk", &ids, payer).unwrap();
+        differences(reading, &held, payer, at(read_at))
+    }
+
+    /// Reads the payer at `read_at`; answers the ids of the differences, which are then stored.
+    fn read(&mut self, body: &str, read_at: i64) -> Vec<String> {
+        let reading = api().read_payer(&user(), body, at(read_at)).unwrap();
+        let found = self.differences(reading, Some(&user()), read_at);
+        found
+            .into_iter()
+            .map(|difference| {
+                let recorded = Verified::recorded(difference.event_id.as_str(), at(read_at), &[]);
+                let parsed = Ok(Parsed::Event(difference.event));
+                let (outcome, _) = self.0.deliver("clerk", &recorded, &parsed, at(read_at)).unwrap();
+                assert_eq!(outcome, Outcome::Stored, "a difference is one");
+                difference.event_id
+            })
+            .collect()
+    }
+
+    /// Status, period end, time of change and event of a record.
+    fn row(&self, id: &str) -> Option<(String, Option<i64>, i64, String)> {
+        let sql = "SELECT status, period_end, occurred_at, event_id FROM records WHERE id = ?1";
+        let row =
+            self.0.connection().query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)));
+        row.ok()
+    }
+
+    fn status(&self, id: &str) -> Option<String> {
+        self.row(id).map(|(status, ..)| status)
+    }
+}
+
+#[test]
+fn a_reading_of_what_is_held_is_no_difference_whatever_shape_it_has() {
+    for status in ["active", "canceled", "past_due", "upcoming", "ended", "incomplete"] {
+        let mut shop = Shop::new();
+        let item = item("i_1", status, T + 10);
+        shop.webhook("e1", &item);
+        assert_eq!(shop.read(&subscription(&[item]), T + MINUTE), [""; 0], "{status}");
+    }
+}
+
+#[test]
+fn what_an_answer_leaves_out_is_not_changed_by_it() {
+    let mut shop = Shop::new();
+    let mut trial = item("i_1", "active", T + 10);
+    trial["is_free_trial"] = json!(true);
+    trial["seats"] = json!({"quantity": 3});
+    shop.webhook("e1", &trial);
+    for field in ["is_free_trial", "period_start", "period_end", "seats", "plan_period", "interval", "created_at"] {
+        let mut silent = trial.clone();
+        silent.as_object_mut().unwrap().remove(field);
+        assert_eq!(shop.read(&subscription(&[silent]), T + MINUTE), [""; 0], "{field}");
+    }
+    let mut without_plan = trial.clone();
+    for field in ["plan", "plan_id"] {
+        without_plan.as_object_mut().unwrap().remove(field);
+    }
+    assert_eq!(shop.read(&subscription(&[without_plan.clone()]), T + MINUTE), [""; 0]);
+    without_plan["plan_id"] = json!("cplan_pro");
+    assert_eq!(
+        shop.read(&subscription(&[without_plan]), T + MINUTE),
+        [""; 0],
+        "a plan known by its id is no other plan"
+    );
+}
+
+#[test]
+fn each_thing_that_answers_rest_on_is_a_difference() {
+    let changes = [
+        json!({"status": "ended"}),
+        json!({"period_end": T + 60 * DAY_MS}),
+        json!({"period_start": T + DAY_MS}),
+        json!({"seats": {"quantity": 9}}),
+        json!({"plan": {"id": "cplan_team", "slug": "team"}, "plan_id": "cplan_team"}),
+        json!({"is_free_trial": true}),
+    ];
+    for change in changes {
+        let mut shop = Shop::new();
+        shop.webhook("e1", &item("i_1", "active", T + 10));
+        let mut changed = item("i_1", "active", T + 20);
+        for (field, value) in change.as_object().unwrap() {
+            changed[field] = value.clone();
+        }
+        let found = shop.read(&subscription(&[changed.clone()]), T + MINUTE);
+        assert_eq!(found.len(), 1, "{change}");
+        assert!(found[0].starts_with("reconciled_"), "{change}");
+        assert_eq!(shop.read(&subscription(&[changed]), T + 2 * MINUTE), [""; 0], "{change}: once stored it is none");
+    }
+}
+
+#[test]
+fn two_who_find_one_difference_store_it_once_and_a_later_one_is_another() {
+    let mut shop = Shop::new();
+    shop.webhook("e1", &item("i_1", "active", T + 10));
+    let reading =
+        || api().read_payer(&user(), &subscription(&[item("i_1", "canceled", T + 20)]), at(T + MINUTE)).unwrap();
+    let one = shop.differences(reading(), Some(&user()), T + MINUTE);
+    let two = shop.differences(reading(), Some(&user()), T + 2 * MINUTE);
+    assert_eq!(one[0].event_id, two[0].event_id);
+    let canceled = shop.read(&subscription(&[item("i_1", "canceled", T + 20)]), T + MINUTE);
+    let again = shop.read(&subscription(&[item("i_1", "active", T + 30)]), T + 3 * MINUTE);
+    let canceled_again = shop.read(&subscription(&[item("i_1", "canceled", T + 40)]), T + 4 * MINUTE);
+    assert!(canceled != again && again != canceled_again && canceled != canceled_again);
+    assert_eq!(shop.status("i_1").unwrap(), "canceled");
+}
+
+#[test]
+fn a_delivery_of_a_change_read_before_takes_its_place() {
+    let mut shop = Shop::new();
+    let bought = item("i_1", "active", T + 10);
+    assert_eq!(shop.read(&subscription(&[bought.clone()]), T + MINUTE).len(), 1);
+    assert!(shop.row("i_1").unwrap().3.starts_with("reconciled_"));
+    assert_eq!(shop.webhook("e1", &bought), Outcome::Stored);
+    assert_eq!(shop.row("i_1").unwrap().3, "e1");
+    assert_eq!(shop.read(&subscription(&[bought]), T + 2 * MINUTE), [""; 0]);
+}
+
+#[test]
+fn a_tie_is_settled_by_what_the_api_says() {
+    let pair = [item("i_1", "active", T + 10), {
+        let mut other = item("i_1", "active", T + 10);
+        other["period_end"] = json!(T + 90 * DAY_MS);
+        other
+    }];
+    for right in [0, 1] {
+        for order in [[0, 1], [1, 0]] {
+            let mut shop = Shop::new();
+            for index in order {
+                shop.webhook(&format!("e{index}"), &pair[index]);
+            }
+            let tied: i64 = shop
+                .0
+                .connection()
+                .query_row("SELECT count(*) FROM deliveries WHERE detail = 'tied'", [], |row| row.get(0))
+                .unwrap();
+            assert_eq!(tied, 1);
+            let found = shop.read(&subscription(&[pair[right].clone()]), T + MINUTE);
+            assert!(found.iter().all(|id| id.starts_with("reread_")), "{found:?}");
+            assert_eq!(shop.row("i_1").unwrap().1, pair[right]["period_end"].as_i64());
+        }
+    }
+}
+
+#[test]
+fn an_item_left_out_of_its_own_subscription_is_over_once_it_is_settled() {
+    let other = item("i_2", "active", T + 10);
+    let body = subscription(&[other.clone()]);
+    let ended = |changed_at: i64, read_at: i64, body: &str| {
+        let mut shop = Shop::new();
+        shop.webhook("e1", &item("i_1", "active", changed_at));
+        shop.read(body, read_at);
+        shop.status("i_1").unwrap() == "ended"
+    };
+    assert!(ended(T, T + 6 * MINUTE, &body));
+    assert!(!ended(T, T + 4 * MINUTE, &body), "it may be younger than the answer");
+    assert!(!ended(T + 10 * MINUTE, T + 6 * MINUTE, &body), "it is from after the answer");
+    assert!(!ended(T, T + 6 * MINUTE, &body.replace("csub_1", "csub_2")), "another subscription");
+    let broken = body.replace("\"subscription_items\":[", "\"subscription_items\":[{\"id\":\"i_1\"},");
+    assert!(!ended(T, T + 6 * MINUTE, &broken), "it may be the one that could not be read");
+}
+
+#[test]
+fn what_the_provider_tells_of_an_item_left_out_before_wins() {
+    let mut shop = Shop::new();
+    shop.webhook("e1", &item("i_1", "active", T));
+    shop.read(&subscription(&[]), T + 6 * MINUTE);
+    assert_eq!(shop.status("i_1").unwrap(), "ended");
+    shop.webhook("e2", &item("i_1", "active", T + 10));
+    assert_eq!(shop.status("i_1").unwrap(), "active");
+}
+
+#[test]
+fn records_of_other_providers_and_payers_are_left_alone() {
+    let mut shop = Shop::new();
+    let mut others = item("i_9", "active", T);
+    others["payer"]["user_id"] = json!("user_2");
+    shop.webhook("e1", &others);
+    assert_eq!(shop.read(&subscription(&[]), T + 6 * MINUTE), [""; 0]);
+    // The flat form's record is none of the API's.
+    let flat = json!({"type": "subscription.created", "timestamp": T, "data": {"user_id": "user_1", "plan": "pro"}})
+        .to_string();
+    let verified = Verified::recorded("e2", at(T), flat.as_bytes());
+    let parsed = named("clerk").unwrap().parse(&verified, &Ours::default());
+    shop.0.deliver("clerk", &verified, &parsed, at(T)).unwrap();
+    assert_eq!(shop.read(&subscription(&[]), T + 6 * MINUTE), [""; 0]);
+}
+
+/// A stream of numbers from a seed (SplitMix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) % u64::try_from(bound).unwrap()).unwrap()
+    }
+}
+
+#[test]
+fn readings_and_webhooks_in_any_order_end_in_what_the_provider_last_said() {
+    let statuses = ["active", "canceled", "past_due", "upcoming", "ended", "incomplete"];
+    for seed in 0..400 {
+        let mut numbers = Numbers(seed);
+        // What was true when: the version that each minute ends with.
+        let mut truth: Vec<Value> = Vec::new();
+        for minute in 0..12 {
+            let mut next = item("i_1", statuses[numbers.below(statuses.len())], T + minute * MINUTE);
+            next["period_end"] = json!(T + numbers.below(90) as i64 * DAY_MS);
+            truth.push(next);
+        }
+        // Webhooks come late, twice, or not at all; readings show what is true at their time, and are stored late too.
+        let mut steps: Vec<(usize, usize, bool)> = Vec::new();
+        for version in 0..truth.len() {
+            for _ in 0..numbers.below(3) {
+                steps.push((version + numbers.below(6), version, false));
+            }
+            if numbers.below(2) == 0 {
+                steps.push((version + numbers.below(2), version, true));
+            }
+        }
+        steps.sort_by_key(|(when, ..)| *when);
+        steps.push((0, truth.len() - 1, true));
+
+        let mut shop = Shop::new();
+        let mut newest_read = 0;
+        for (_, version, is_reading) in steps {
+            let before = shop.row("i_1").map_or(0, |(_, _, occurred_at, _)| occurred_at);
+            if is_reading {
+                shop.read(&subscription(&[truth[version].clone()]), T + version as i64 * MINUTE + 30_000);
+                newest_read = newest_read.max(version);
+            } else {
+                shop.webhook(&format!("e{version}"), &truth[version]);
+            }
+            let Some((_, _, after, _)) = shop.row("i_1") else {
+                // A first reading of what is over is of no use to anybody.
+                continue;
+            };
+            assert!(after >= before, "seed {seed}: an older one overwrote a newer one");
+        }
+        let last = truth.last().unwrap();
+        match shop.row("i_1") {
+            Some((status, period_end, ..)) => {
+                assert_eq!(status, last["status"].as_str().unwrap(), "seed {seed}");
+                assert_eq!(period_end, last["period_end"].as_i64(), "seed {seed}");
+            }
+            None => assert_eq!(last["status"], "ended", "seed {seed}"),
+        }
+    }
+}
+
+#[test]
+fn listings_are_read_page_by_page_to_their_end() {
+    let page = |count: usize, total: Option<usize>| {
+        let data: Vec<Value> = (0..count).map(|n| shown(&item(&format!("i_{n}"), "active", T))).collect();
+        json!({"data": data, "total_count": total}).to_string()
+    };
+    let next = |cursor: Option<&str>, body: &str| api().read_page("live", cursor, body, at(T)).unwrap().1;
+    let cases = [
+        (None, page(100, Some(250)), Some("active:100")),
+        (Some("active:100"), page(100, Some(250)), Some("active:200")),
+        (Some("active:200"), page(50, Some(250)), Some("free_trial:0")),
+        (Some("active:0"), page(100, None), Some("active:100")),
+        (Some("active:100"), page(99, None), Some("free_trial:0")),
+        // The list became shorter while it was read.
+        (Some("active:300"), page(0, Some(250)), Some("free_trial:0")),
+        (Some("upcoming:0"), page(3, Some(3)), None),
+    ];
+    for (cursor, body, expected) in cases {
+        assert_eq!(next(cursor, &body).as_deref(), expected, "{cursor:?}");
+    }
+    for unknown in ["", "active", "paused:0", "active:-1", "active:x", "ended:0"] {
+        assert_eq!(api().page_path("live", Some(unknown)), None, "{unknown}");
+    }
+    assert_eq!(
+        api().page_path("over", None).unwrap(),
+        "/v1/billing/subscription_items?status=ended&include_free=false&limit=100&offset=0"
+    );
+}
+
+#[test]
+fn what_is_listed_as_in_a_trial_is_in_one() {
+    let mut silent = shown(&item("i_1", "active", T));
+    silent.as_object_mut().unwrap().remove("is_free_trial");
+    let body = json!({"data": [silent], "total_count": 1}).to_string();
+    let status = |cursor: &str| {
+        let (reading, _) = api().read_page("live", Some(cursor), &body, at(T)).unwrap();
+        reading.shown[0].record.state.as_ref().unwrap().status.to_string()
+    };
+    assert_eq!([status("active:0"), status("free_trial:0")], ["active", "trialing"]);
+}
+
+#[test]
+fn an_answer_that_is_no_answer_says_so() {
+    let cases = ["", "null", "[]", "{}", "<html>", r#"{"data":{}}"#, r#"{"subscription_items":null}"#];
+    for body in cases {
+        assert!(api().read_payer(&user(), body, at(T)).is_err(), "{body}");
+        assert!(api().read_page("live", None, body, at(T)).is_err(), "{body}");
+        assert!(api().read_plans(None, body).is_err(), "{body}");
+    }
+}
+
+#[test]
+fn the_likely_cause_of_silence_is_what_was_last_refused() {
+    let missed = at(T);
+    let before = Some(at(T - 1));
+    let after = Some(at(T + 1));
+    let cases = [
+        (None, None, Silence::NoDeliveries),
+        (before, None, Silence::NoDeliveries),
+        (after, None, Silence::NotAllEvents),
+        (before, Some("invalid_signature"), Silence::WrongSecret),
+        (None, Some("timestamp_out_of_tolerance"), Silence::WrongClock),
+        (None, Some("missing_headers"), Silence::MissingHeaders),
+        (before, Some("store_unavailable"), Silence::OurErrors),
+        (before, Some("provider_not_configured"), Silence::OurErrors),
+        // Refused before the last good delivery: that is over.
+        (after, Some("invalid_signature"), Silence::NotAllEvents),
+    ];
+    for (delivery, refused, expected) in cases {
+        assert_eq!(
+            likely_cause(missed, delivery, refused.map(|cause| (cause, at(T)))),
+            expected,
+            "{delivery:?} {refused:?}"
+        );
+    }
+}
