@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::api::ApiPlan;
+use crate::ordered;
 use crate::payer::PayerKind;
 use crate::provider;
 
@@ -207,7 +208,7 @@ impl Catalog {
             let synced = entry.synced.get(&kind).into_iter().flat_map(|synced| &synced.features);
             entry.features.iter().chain(synced).map(String::as_str)
         };
-        self.entries(plan).flat_map(of).collect()
+        ordered::set(self.entries(plan).flat_map(of))
     }
 
     /// The limits of a plan and of all that it includes; of two for the same thing the more generous.

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::catalog::{Catalog, Limit};
 use crate::grant::{self, Given};
+use crate::ordered;
 use crate::payer::{Payer, PayerKind};
 use crate::question::{Condition, Question, What};
 use crate::snapshot::{Snapshot, StoredRecord};
@@ -463,7 +464,7 @@ impl<'a> View<'a> {
             .snapshots
             .iter()
             .flat_map(|snapshot| self.free_plans(snapshot).map(|plan| (snapshot.payer.kind(), plan)));
-        paid.chain(free).collect()
+        ordered::set(paid.chain(free))
     }
 
     /// The plan that is held: one that is paid for by anybody in scope, else the payer's free one.

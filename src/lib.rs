@@ -45,6 +45,7 @@ pub mod event;
 pub mod grant;
 pub mod ledger;
 pub mod memory;
+pub mod ordered;
 pub mod payer;
 pub mod provider;
 pub mod publishable_key;

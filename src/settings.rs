@@ -6,6 +6,7 @@ use std::fmt;
 
 use crate::catalog::Catalog;
 use crate::decide::Policy;
+use crate::ordered;
 use crate::provider::{Ours, PROVIDERS, Provider};
 use crate::publishable_key::PublishableKey;
 use crate::secret::Secret;
@@ -305,7 +306,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             let api = provider.api()?;
             Some((provider.name(), self.api_access(api.key_setting(), api.base_setting())?))
         };
-        PROVIDERS.iter().filter_map(one).collect()
+        ordered::map(PROVIDERS.iter().filter_map(one))
     }
 
     fn api_keys(&mut self) -> Vec<ApiKey> {

@@ -202,7 +202,7 @@ fn two_who_find_one_difference_store_it_once_and_a_later_one_is_another() {
 fn a_delivery_of_a_change_read_before_takes_its_place() {
     let mut shop = Shop::new();
     let bought = item("i_1", "active", T + 10);
-    assert_eq!(shop.read(&subscription(&[bought.clone()]), T + MINUTE).len(), 1);
+    assert_eq!(shop.read(&subscription(std::slice::from_ref(&bought)), T + MINUTE).len(), 1);
     assert!(shop.row("i_1").unwrap().3.starts_with("reconciled_"));
     assert_eq!(shop.webhook("e1", &bought), Outcome::Stored);
     assert_eq!(shop.row("i_1").unwrap().3, "e1");
@@ -238,7 +238,7 @@ fn a_tie_is_settled_by_what_the_api_says() {
 #[test]
 fn an_item_left_out_of_its_own_subscription_is_over_once_it_is_settled() {
     let other = item("i_2", "active", T + 10);
-    let body = subscription(&[other.clone()]);
+    let body = subscription(&[other]);
     let ended = |changed_at: i64, read_at: i64, body: &str| {
         let mut shop = Shop::new();
         shop.webhook("e1", &item("i_1", "active", changed_at));

@@ -14,6 +14,7 @@ use crate::delivery::Verified;
 use crate::event::{Event, Parsed};
 use crate::grant::{self, Grant};
 use crate::ledger::{Filter, Row};
+use crate::ordered;
 use crate::provider;
 use crate::store::{OPERATOR, Outcome};
 use crate::time::Timestamp;
@@ -187,7 +188,7 @@ async fn reconcile_now(edge: &Edge<'_>) -> Result<Reply, Failure> {
     let detail = serde_json::json!({"by": asked.by}).to_string();
     store::note(edge.env, &new_id()?, "admin.reconcile", &detail, edge.now).await?;
     let sweeps = reconcile::run(edge.env, edge.settings).await;
-    Reply::private(&Report { sweeps: sweeps.into_iter().map(|(name, sweep)| (name, sweep.into())).collect() })
+    Reply::private(&Report { sweeps: ordered::map(sweeps.into_iter().map(|(name, sweep)| (name, sweep.into()))) })
 }
 
 #[derive(Serialize)]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::log::Line;
 use super::response::{Failure, Reply};
 use super::{Edge, rejections, store};
+use crate::ordered;
 use crate::provider::PROVIDERS;
 use crate::reconcile::{Silence, Sweep, likely_cause};
 use crate::settings::Problem;
@@ -98,7 +99,7 @@ impl From<Sweep> for SweepView {
             checked: sweep.checked,
             unreadable: sweep.unreadable,
             stored: sweep.stored,
-            finished_at: sweep.listings.into_iter().map(|(name, progress)| (name, progress.finished_at)).collect(),
+            finished_at: ordered::map(sweep.listings.into_iter().map(|(name, progress)| (name, progress.finished_at))),
             not_before: sweep.not_before,
             error: sweep.error,
         }
@@ -237,5 +238,5 @@ fn providers(edge: &Edge<'_>, database: Option<&Database>) -> BTreeMap<&'static 
         health.reconcile = kept.map(|kept| kept.sweep.clone().into());
         (name, health)
     };
-    PROVIDERS.iter().map(|provider| one(provider.name())).collect()
+    ordered::map(PROVIDERS.iter().map(|provider| one(provider.name())))
 }

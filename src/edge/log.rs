@@ -30,7 +30,9 @@ impl Line {
 
     fn new(level: Level, name: &str, message: String) -> Self {
         let fields = [("level", name.to_owned()), ("message", message)];
-        Self { level, fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect() }
+        let mut map = Map::new();
+        map.extend(fields.into_iter().map(|(name, value)| (name.to_owned(), value.into())));
+        Self { level, fields: map }
     }
 
     #[must_use]

@@ -14,6 +14,7 @@ use crate::answer::Source;
 use crate::api::{Api, ApiPlan, Reading};
 use crate::delivery::Verified;
 use crate::event::Parsed;
+use crate::ordered;
 use crate::payer::Payer;
 use crate::provider::{self, PROVIDERS};
 use crate::reconcile::{Sweep, differences};
@@ -226,7 +227,8 @@ async fn sync_plans(env: &Env, asked: Asked<'_>) -> Result<(), Interruption> {
             plan.features = was.and_then(|was| was.features.clone());
         }
     }
-    plans.sort();
+    // The same plans are the same text, in whatever order they are listed.
+    let plans: Vec<ApiPlan> = ordered::set(plans).into_iter().collect();
     // Half a list takes features away from people who paid for them; so does an empty one where there were plans.
     if cursor.is_some() || (plans.is_empty() && !known.is_empty()) {
         Line::warn("the provider's list of plans is cut off or empty: the one of before stays")

@@ -15,6 +15,7 @@ use super::response::Failure;
 use crate::delivery::Verified;
 use crate::event::{ParseError, Parsed};
 use crate::ledger::{Filter, Page};
+use crate::ordered;
 use crate::payer::Payer;
 use crate::reconcile::Held;
 use crate::snapshot::Snapshot;
@@ -130,7 +131,7 @@ pub(super) async fn kept(env: &Env, names: &[&str]) -> Result<BTreeMap<String, S
         let row = row.unchecked_into::<Array>();
         Some((row.get(0).as_string()?, row.get(1).as_string()?))
     };
-    Ok(rows.iter().filter_map(pair).collect())
+    Ok(ordered::map(rows.iter().filter_map(pair)))
 }
 
 /// Keeps something between runs.

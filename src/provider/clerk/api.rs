@@ -11,6 +11,7 @@ use super::Sent;
 use super::billing::{Container, Item, record};
 use super::field::{moment, text};
 use crate::api::{Api, ApiPlan, Reading, Shown, UnreadableAnswer};
+use crate::ordered;
 use crate::payer::{Payer, PayerKind};
 use crate::reconcile::EVENT_TYPE;
 use crate::status::Status;
@@ -167,7 +168,7 @@ impl Plan {
             id: self.id,
             payer,
             free: self.is_default.unwrap_or(false),
-            features: self.features.map(|features| features.into_iter().map(|feature| feature.slug).collect()),
+            features: self.features.map(|features| ordered::set(features.into_iter().map(|feature| feature.slug))),
         }
     }
 }
