@@ -9,12 +9,15 @@
 )]
 //! The rules of storing, on the production statements in SQLite: one transaction; the object's own clock, not arrival,
 //! tells what is newer; nothing is deleted; all of a payer's records count; unknown is safe; no card data. That any
-//! order of arrival ends in the same state is in `store/convergence.rs`; the statements themselves in `store/plans.rs`.
+//! order of arrival ends in the same state is in `store/convergence.rs` and, for generated lifecycles, in
+//! `store/lifecycles.rs`; the statements themselves in `store/plans.rs`.
 
 #[path = "store/convergence.rs"]
 mod convergence;
 #[path = "store/history.rs"]
 mod history;
+#[path = "store/lifecycles.rs"]
+mod lifecycles;
 #[path = "store/plans.rs"]
 mod plans;
 
