@@ -34,8 +34,8 @@ use crate::history::{
 };
 
 /// How many lifecycles are made, and in how many orders each is delivered, unless `PLANGATE_CASES` says otherwise.
-const LIFECYCLES: u64 = 500;
-const ORDERS: usize = 4;
+const LIFECYCLES: u64 = 300;
+const ORDERS: usize = 6;
 const FIRST_SEED: u64 = 2026;
 const MOST_EVENTS: usize = 30;
 
@@ -942,7 +942,7 @@ fn the_generator_reaches_every_phase_every_provider_and_ties() {
     assert_eq!(providers, BTreeSet::from(["clerk", OPERATOR, "paddle", "stripe"]));
     let with_three =
         lives.iter().filter(|life| life.iter().map(|step| step.provider).collect::<BTreeSet<_>>().len() >= 3);
-    assert!(with_three.count() > 50);
+    assert!(with_three.count() > 30);
     assert!(lives.iter().any(|life| life.len() == MOST_EVENTS));
     assert!(lives.iter().all(|life| (2..=MOST_EVENTS).contains(&life.len())));
 
@@ -1027,12 +1027,14 @@ fn a_store_that_went_by_arrival_would_be_caught_and_shown_by_two_events() {
     // Forgets versions, so that whatever arrives last is believed.
     let sabotage = "CREATE TRIGGER sabotage AFTER INSERT ON deliveries BEGIN UPDATE records SET version = ''; END";
     shop.connection().execute_batch(sabotage).unwrap();
-    let caught = (0..50).filter_map(|number| check(&shop, &asking, FIRST_SEED + number).err());
+    let caught = (0..20).filter_map(|number| check(&shop, &asking, FIRST_SEED + number).err());
     let reports: Vec<String> = caught.collect();
-    assert!(reports.len() > 25, "only {} of 50 lifecycles show it", reports.len());
+    assert!(reports.len() > 10, "only {} of 20 lifecycles show it", reports.len());
     for report in &reports {
-        assert!(report.contains("\n2 of ") && report.contains("\nin the order 1, 0\n"), "{report}");
+        assert!(report.contains("\n2 of "), "{report}");
     }
+    // In some, two events of one time are enough in the order in which they happened.
+    assert!(reports.iter().any(|report| report.contains("\nin the order 1, 0\n")));
 }
 
 #[test]
