@@ -105,7 +105,7 @@ async function until(isolate, user, allowed, step, limit) {
   }
 }
 
-test("a grant that one isolate remembers ends at most ten seconds after another has stored the end", async () => {
+test("rule_6_bounded_staleness: a grant that one isolate remembers ends at most ten seconds after another has stored the end", async () => {
   let largest = 0;
   for (let n = 0; n < 15; n++) {
     const user = newUser();
@@ -132,7 +132,7 @@ test("reading it again and again does not keep a grant in memory", async () => {
   assert.ok(last > GRANT_MS / 2);
 });
 
-test("a grant whose end never reached KV ends when its copy is too old", async () => {
+test("rule_6_bounded_staleness: a grant whose end never reached KV ends when its copy is too old", async () => {
   let largest = 0;
   for (let n = 0; n < 5; n++) {
     const user = newUser();
@@ -147,7 +147,7 @@ test("a grant whose end never reached KV ends when its copy is too old", async (
   assert.ok(largest > TTL_MS / 2);
 });
 
-test("a denial that one isolate remembers ends at most a second after another has stored the payment", async () => {
+test("rule_6_bounded_staleness: a denial that one isolate remembers ends at most a second after another has stored the payment", async () => {
   let largest = 0;
   for (let n = 0; n < 40; n++) {
     const user = newUser();

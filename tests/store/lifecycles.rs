@@ -930,6 +930,34 @@ fn rule_2_generated_lifecycles_end_alike_in_any_order_with_duplicates_and_crashe
     });
 }
 
+#[test]
+fn rule_3_nothing_is_deleted_by_any_event_of_any_lifecycle() {
+    const KEYS: &str = "SELECT 'delivery ' || provider || ' ' || event_id AS row FROM deliveries \
+                        UNION ALL SELECT 'record ' || provider || ' ' || id FROM records \
+                        UNION ALL SELECT 'payment ' || provider || ' ' || id FROM payments \
+                        UNION ALL SELECT 'payer ' || payer FROM payers \
+                        UNION ALL SELECT 'tombstone ' || payer FROM payers WHERE deleted_at IS NOT NULL";
+    let (shop, mut tombstones) = (Shop::new(), 0);
+    for seed in (FIRST_SEED..).take(60) {
+        let steps = lifecycle(seed);
+        let order = any_order(&mut Numbers::new(seed), steps.len());
+        shop.tentatively(|shop| {
+            let mut known = BTreeSet::new();
+            for one in &order {
+                for statement in &steps[one.event].statements {
+                    run_statement(shop.connection(), statement);
+                }
+                let now: BTreeSet<String> = shop.rows(KEYS).into_iter().collect();
+                let lost: Vec<&String> = known.difference(&now).collect();
+                assert!(lost.is_empty(), "seed {seed}: {:?} took away {lost:?}", steps[one.event]);
+                known = now;
+            }
+            tombstones += known.iter().filter(|row| row.contains("tombstone")).count();
+        });
+    }
+    assert!(tombstones > 5, "only {tombstones} payers were deleted");
+}
+
 // That the test can fail, and that what it generates is what it is meant to be.
 
 #[test]
