@@ -56,6 +56,7 @@ struct Fact {
     payer: Option<&'static str>,
     plan: Option<&'static str>,
     state: Option<Told>,
+    trial: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -238,6 +239,7 @@ impl Life {
                 period_end: one.end,
                 due_at: one.end.map_or(one.changed_at, |end| end.min(one.changed_at)),
             }),
+            trial: one.trial,
         }
     }
 
@@ -260,11 +262,14 @@ impl Life {
     fn tell(&mut self, payer: &'static str, index: usize) {
         let (sent_at, event_id) = (self.sending(), self.event_id());
         let one = self.items(payer)[index].clone();
-        // Some do not say whose they are.
+        // Some do not say whose they are, or of which subscription.
         let named = (!self.numbers.once_in(5)).then_some(payer);
         let mut body = Self::json(payer, &one);
         if named.is_none() {
-            body = with(body, json!({"payer": null, "subscription_id": null}));
+            body = with(body, json!({"payer": null}));
+        }
+        if self.numbers.once_in(5) {
+            body = with(body, json!({"subscription_id": null}));
         }
         let fact = Self::fact(named, &one, sent_at, &event_id);
         self.push_clerk(item_event(&event_id, one.status, sent_at, body), vec![fact]);
@@ -281,9 +286,13 @@ impl Life {
         self.push_clerk(sent, facts);
     }
 
+    /// An attempt to charge, which some senders tell of before it is settled.
     fn charge(&mut self, status: &str, made_at: i64) {
-        let (event_id, id, at) = (self.event_id(), self.fresh("cpa"), self.at);
-        self.push_clerk(payment_event(&event_id, at, &id, "cpay_1", status, made_at), vec![]);
+        let (id, at) = (self.fresh("cpa"), self.at);
+        for status in if self.numbers.once_in(2) { vec!["pending", status] } else { vec![status] } {
+            let event_id = self.event_id();
+            self.push_clerk(payment_event(&event_id, at, &id, "cpay_1", status, made_at), vec![]);
+        }
     }
 
     /// The paid item that is held, after buying one where there is none.
@@ -447,6 +456,7 @@ impl Life {
                 payer: Some(payer),
                 plan,
                 state: status.map(|status| Told { status, period_end, due_at: at }),
+                trial: status == Some("trialing"),
             };
             self.push_clerk(flat_event(&event_id, what, sent_at, data), vec![fact]);
         }
@@ -482,6 +492,7 @@ impl Life {
             payer: named,
             plan,
             state: Some(told),
+            trial: told.status == "trialing",
         };
         let event = Event {
             event_type: "subscription.updated".into(),
@@ -528,7 +539,7 @@ impl Life {
             let event = revocation(br#"{"by":"ada","why":"a mistake"}"#, &id, &event_id, now).unwrap();
             let state = Told { status: "ended", period_end: None, due_at: at };
             let order = (at, at, 9, event_id.clone());
-            (event, Fact { record: (OPERATOR, id), order, payer: None, plan: None, state: Some(state) })
+            (event, Fact { record: (OPERATOR, id), order, payer: None, plan: None, state: Some(state), trial: false })
         } else {
             let until = self.numbers.pick(&[None, Some(at + 14 * DAY_MS)]);
             let owner = if payer == ORG { "org_id" } else { "user_id" };
@@ -541,7 +552,7 @@ impl Life {
             let state = Told { status: "active", period_end: until, due_at: at };
             let order = (at, at, 5, event_id.clone());
             let record = (OPERATOR, event_id.clone());
-            let fact = Fact { record, order, payer: Some(payer), plan: Some("pro"), state: Some(state) };
+            let fact = Fact { record, order, payer: Some(payer), plan: Some("pro"), state: Some(state), trial: false };
             (grant.event(&event_id, now), fact)
         };
         self.push(OPERATOR, Sent::raw(&event_id, ""), Parsed::Event(event), vec![fact]);
@@ -553,11 +564,15 @@ impl Life {
         self.push_clerk(identity_event(&event_id, kind, at, payer), vec![]);
     }
 
+    /// Which some senders tell of again.
     fn deleted(&mut self, payer: &'static str) {
-        let (event_id, at) = (self.event_id(), self.at);
         let kind = if payer == ORG { "organization.deleted" } else { "user.deleted" };
-        self.push_clerk(identity_event(&event_id, kind, at, payer), vec![]);
-        self.steps.last_mut().unwrap().deletes = Some((payer, at));
+        for _ in 0..=self.numbers.below(2) {
+            self.tick();
+            let (event_id, at) = (self.event_id(), self.at);
+            self.push_clerk(identity_event(&event_id, kind, at, payer), vec![]);
+            self.steps.last_mut().unwrap().deletes = Some((payer, at));
+        }
     }
 }
 
@@ -569,6 +584,8 @@ struct Held {
     payer: Option<(Order, &'static str)>,
     plan: Option<(Order, &'static str)>,
     state: Option<(Order, Told)>,
+    /// In a trial, at any time.
+    tried: bool,
 }
 
 impl Held {
@@ -607,6 +624,7 @@ fn expected<'a>(steps: impl Iterator<Item = &'a Step>) -> Expected {
             keep(&mut held.payer, &fact.order, fact.payer);
             keep(&mut held.plan, &fact.order, fact.plan);
             keep(&mut held.state, &fact.order, fact.state);
+            held.tried |= fact.trial;
         }
         if let Some((payer, at)) = step.deletes {
             expected.deleted.entry(payer).and_modify(|first| *first = at.min(*first)).or_insert(at);
@@ -622,7 +640,10 @@ impl Expected {
             let (told, payer) = (held.told(), held.payer.as_ref().map_or("-".into(), |(_, payer)| text(payer)));
             let plan = held.plan.as_ref().map_or("-", |(_, plan)| plan);
             let end = told.period_end.map_or("-".into(), |end| end.to_string());
-            format!("row={:?}", format!("{provider} {id} {payer} {plan} {} {end}", told.status))
+            format!(
+                "row={:?}",
+                format!("{provider} {id} {payer} {plan} {} {end} {}", told.status, u8::from(held.tried))
+            )
         });
         let deleted = self.deleted.iter().map(|(payer, at)| format!("row={:?}", format!("{} {at}", text(payer))));
         rows.chain(deleted).collect()
@@ -715,7 +736,7 @@ const GROUPS: [&[&str]; 3] = [&[USER], &[ORG], &[USER, ORG]];
 
 fn see(shop: &Shop, asking: &Asking, times: &[i64]) -> Seen {
     const ROWS: &str = "SELECT provider || ' ' || id || ' ' || coalesce(payer, '-') || ' ' || coalesce(plan, '-') || ' ' || \
-                        status || ' ' || coalesce(period_end, '-') AS row FROM records ORDER BY provider, id";
+                        status || ' ' || coalesce(period_end, '-') || ' ' || trial_used AS row FROM records ORDER BY provider, id";
     const DELETED: &str =
         "SELECT payer || ' ' || deleted_at AS row FROM payers WHERE deleted_at IS NOT NULL ORDER BY payer";
     let read = |id: &str| -> Snapshot {
