@@ -9,14 +9,19 @@
 )]
 //! The rules of storing, on the production statements in SQLite: one transaction; the object's own clock, not arrival,
 //! tells what is newer; nothing is deleted; all of a payer's records count; unknown is safe; no card data. That any
-//! order of arrival ends in the same state is in `store/convergence.rs`; the statements themselves in `store/plans.rs`.
+//! order of arrival ends in the same state is in `store/convergence.rs` and, for generated lifecycles, in
+//! `store/lifecycles.rs`; the statements themselves in `store/plans.rs`; rules with several sides in `store/rules.rs`.
 
 #[path = "store/convergence.rs"]
 mod convergence;
 #[path = "store/history.rs"]
 mod history;
+#[path = "store/lifecycles.rs"]
+mod lifecycles;
 #[path = "store/plans.rs"]
 mod plans;
+#[path = "store/rules.rs"]
+mod rules;
 
 use plangate::decide::Reason;
 use plangate::event::{IgnoredReason, Parsed};
@@ -108,7 +113,7 @@ fn the_same_id_from_two_providers_is_two_deliveries() {
 }
 
 #[test]
-fn a_crash_between_any_two_statements_changes_nothing_and_redelivery_applies_fully() {
+fn rule_1_one_transaction_a_crash_between_any_two_statements_changes_nothing_and_redelivery_applies_fully() {
     for sent in one_of_each() {
         let clean = Shop::after([&sent]).everything();
         let statements = webhook("clerk", &sent.verified(), &sent.parse(), Timestamp::from_millis(NOW)).unwrap();
@@ -501,7 +506,7 @@ fn an_end_is_a_status_and_takes_no_row_away() {
 // All of a payer's records count.
 
 #[test]
-fn an_old_items_end_after_the_new_items_start_keeps_the_new_plan() {
+fn rule_4_all_records_count_and_an_old_items_end_keeps_the_new_plan() {
     let history = [
         item_event("e1", "active", T, item("user_1", "i_old", "active", "basic", T)),
         item_event("e2", "active", T + 10, item("user_1", "i_new", "active", "pro", T + 10)),

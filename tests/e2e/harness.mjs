@@ -60,26 +60,25 @@ function migratedState() {
 export class Plangate {
   /**
    * `bindings` are merged into the usual ones (undefined takes one away); `without` names bindings to leave out ("DB",
-   * "ENTITLEMENTS"); `outbound` answers the worker's own requests, or "network" lets them out; `build` is the folder of the build; `wrapped` puts
-   * wrapped.js in front.
+   * "ENTITLEMENTS"); `outbound` answers the worker's own requests, or "network" lets them out; `build` is the folder of the
+   * build; `wrapped` puts wrapped.js in front; `isolates` is how many isolates serve the same data, each with a memory of its
+   * own.
    */
-  static async start({ bindings = {}, without = [], outbound, build = "build", migrations = true, wrapped = false } = {}) {
+  static async start({ bindings = {}, without = [], outbound, build = "build", migrations = true, wrapped = false, isolates = 1 } = {}) {
     const self = new Plangate();
     self.state = mkdtempSync(join(tmpdir(), "plangate-e2e-"));
     if (migrations) cpSync(migratedState(), self.state, { recursive: true });
     self.logs = [];
-    self.options = { bindings: { ...BINDINGS, ...bindings }, without, outbound, build, wrapped };
+    self.options = { bindings: { ...BINDINGS, ...bindings }, without, outbound, build, wrapped, isolates };
     await self.#run();
     return self;
   }
 
   async #run() {
-    const { bindings, without, outbound, build, wrapped } = this.options;
+    const { bindings, without, outbound, build, wrapped, isolates } = this.options;
     const folder = join(ROOT, build);
     assert.ok(existsSync(join(folder, "index.js")), `${build}/ is missing: run npm run build`);
-    const options = {
-      host: "127.0.0.1",
-      port: 0,
+    const worker = {
       modulesRoot: folder,
       modules: [
         // The first module is the worker. Its path places it beside the build, which it imports.
@@ -91,12 +90,19 @@ export class Plangate {
       bindings: Object.fromEntries(Object.entries(bindings).filter(([, value]) => value !== undefined)),
       d1Databases: without.includes("DB") ? {} : { DB: "DB" },
       kvNamespaces: without.includes("ENTITLEMENTS") ? {} : { ENTITLEMENTS: "ENTITLEMENTS" },
-      resourcePersistencePath: join(this.state, "v3"),
       ...(outbound !== "network" && { outboundService: outbound ?? (() => new Response("the worker asked for something", { status: 599 })) }),
+      unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }],
+    };
+    const options = {
+      host: "127.0.0.1",
+      port: 0,
+      resourcePersistencePath: join(this.state, "v3"),
       handleStructuredLogs: ({ level, message }) => this.logs.push({ level, message }),
+      workers: Array.from({ length: isolates }, (_, n) => ({ ...worker, name: `isolate-${n}` })),
     };
     this.mf = new Miniflare(convertV4MiniflareOptions(options));
     this.url = await this.mf.ready;
+    this.urls = await Promise.all(options.workers.map(({ name }) => this.mf.unsafeGetDirectURL(name)));
   }
 
   /** Stops workerd and starts it again over the same data: every isolate's memory is gone. */
@@ -123,9 +129,10 @@ export class Plangate {
   d1 = () => this.mf.getD1Database("DB");
   kv = () => this.mf.getKVNamespace("ENTITLEMENTS");
 
-  /** One request over HTTP. The answer's JSON, if it has one, is in `body`. */
-  async request(method, path, { headers = {}, body } = {}) {
-    const response = await fetch(new URL(path, this.url), { method, headers, body, redirect: "manual" });
+  /** One request over HTTP. The answer's JSON, if it has one, is in `body`. `isolate` is who answers, where there are several. */
+  async request(method, path, { headers = {}, body, isolate } = {}) {
+    const url = isolate === undefined ? this.url : this.urls[isolate];
+    const response = await fetch(new URL(path, url), { method, headers, body, redirect: "manual" });
     const text = await response.text();
     const isJson = /json/.test(response.headers.get("content-type") ?? "");
     return { status: response.status, headers: response.headers, text, body: isJson && text ? JSON.parse(text) : undefined };

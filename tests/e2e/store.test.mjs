@@ -84,7 +84,7 @@ test("with KV down everything is answered and stored", async () => {
   assert.equal((await ask(user, "kv_get,kv_put")).body.allowed, true);
 });
 
-test("with D1 down a grant stands for its time, a denial is 503, and never a yes for nobody", async () => {
+test("rule_9_fail_closed: with D1 down a grant stands for its time, a denial is 503, and never a yes for nobody", async () => {
   const [payer, lapsed, stranger] = [await paid(), await paid({ status: "ended" }), newUser()];
   await plangate.restart();
   assert.deepEqual([(await ask(payer, "d1")).body.allowed, (await ask(payer, "d1")).status], [true, 200]);

@@ -1,12 +1,45 @@
-// Stands between workerd and the built worker: counts what the worker does to its real D1 and KV, and makes either fail
-// on demand. The request says how in `x-test-faults`, the answer tells in `x-test-operations`.
+// Stands between workerd and the built worker: counts what the worker does to its real D1 and KV, makes either fail, wait
+// or lie on demand, and moves the worker's clock. The request says how; the answer tells in `x-test-operations`.
+//
+// `x-test-faults`, a comma list, for this request alone:
+//   d1                  D1 refuses; nothing is run
+//   d1_inside=N         the batch fails after its Nth statement, in D1, once the delivery's row is there
+//   d1_after_commit     the batch is committed and its answer lost
+//   d1_slow=MS          both before and after the batch
+//   d1_hold_before=X    the batch waits until `/test/release?X`; d1_hold_after=X does after the commit
+//   kv_get              reading a copy fails;            kv_old   it is the one before
+//   kv_put              writing a copy fails;            kv_429   it fails as one write too many does
+//   kv_lost             writing a copy seems to succeed; kv_hold=X  it waits until `/test/release?X`
+// `x-test-clock`, in milliseconds: the worker's clock is at least so far ahead from now on. It never goes back.
 import Plangate from "./index.js";
 
-function wrap(env, faults, counts) {
+const realNow = Date.now.bind(Date);
+let ahead = 0;
+Date.now = () => realNow() + ahead;
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const reached = new Set();
+const released = new Set();
+async function until(set, name) {
+  while (!set.has(name)) await pause(2);
+}
+
+/** What each key of KV held before. */
+const before = new Map();
+
+function wrap(env, faults, counts, eventId) {
   const count = (what) => (counts[what] = (counts[what] ?? 0) + 1);
-  const fail = (what) => {
-    if (faults.includes(what)) throw new Error(`injected: ${what}`);
+  const given = (what) => faults.find((fault) => fault.startsWith(`${what}=`))?.slice(what.length + 1);
+  const fail = (what, message = `injected: ${what}`) => {
+    if (faults.includes(what)) throw new Error(message);
   };
+  const hold = async (what) => {
+    const name = given(what);
+    if (name === undefined) return;
+    reached.add(name);
+    await until(released, name);
+  };
+  const slow = () => given("d1_slow") && pause(Number(given("d1_slow")));
   const statement = (real) => ({
     real,
     bind: (...values) => statement(real.bind(...values)),
@@ -14,42 +47,68 @@ function wrap(env, faults, counts) {
       count("d1_query");
       count("d1_statement");
       fail("d1");
+      await slow();
       return real.raw();
     },
   });
+  // Fails in the middle of the transaction, and only if the delivery's row is there.
+  const midway = () => env.DB.prepare("INSERT INTO kept (name, value, updated_at) SELECT 'test', NULL, 0 FROM deliveries WHERE event_id = ?").bind(eventId);
   const DB = env.DB && {
     prepare: (sql) => statement(env.DB.prepare(sql)),
     async batch(statements) {
       count("d1_batch");
       statements.forEach(() => count("d1_statement"));
       fail("d1");
-      const results = await env.DB.batch(statements.map(({ real }) => real));
+      await slow();
+      await hold("d1_hold_before");
+      const real = statements.map((one) => one.real);
+      const inside = given("d1_inside");
+      if (inside !== undefined) real.splice(Number(inside), 0, midway());
+      const results = await env.DB.batch(real);
+      await slow();
+      await hold("d1_hold_after");
       fail("d1_after_commit");
       return results;
     },
   };
   const ENTITLEMENTS = env.ENTITLEMENTS && {
-    async get(...args) {
+    async get(key, ...args) {
       count("kv_get");
       fail("kv_get");
-      return env.ENTITLEMENTS.get(...args);
+      if (faults.includes("kv_old")) return before.get(key) ?? null;
+      return env.ENTITLEMENTS.get(key, ...args);
     },
-    async put(...args) {
+    async put(key, value, ...args) {
       count("kv_put");
       fail("kv_put");
-      return env.ENTITLEMENTS.put(...args);
+      fail("kv_429", "KV PUT failed: 429 Too Many Requests");
+      if (faults.includes("kv_lost")) return;
+      await hold("kv_hold");
+      before.set(key, await env.ENTITLEMENTS.get(key));
+      return env.ENTITLEMENTS.put(key, value, ...args);
     },
   };
   return { ...env, DB, ENTITLEMENTS };
 }
 
+/** `/test/release?X` lets go what is held; `/test/reached?X` answers once something is. */
+async function control(url) {
+  const name = url.search.slice(1);
+  if (url.pathname === "/test/release") released.add(name);
+  else await until(reached, name);
+  return new Response(null, { status: 204 });
+}
+
 export default {
   async fetch(request, env, context) {
+    const url = new URL(request.url);
+    if (url.pathname.startsWith("/test/")) return control(url);
+    ahead = Math.max(ahead, Number(request.headers.get("x-test-clock") ?? 0));
     const faults = (request.headers.get("x-test-faults") ?? "").split(",");
     const counts = {};
     const pending = [];
     const waiting = { waitUntil: (promise) => pending.push(promise), passThroughOnException() {} };
-    const worker = new Plangate(context, wrap(env, faults, counts));
+    const worker = new Plangate(context, wrap(env, faults, counts, request.headers.get("svix-id")));
     worker.ctx = waiting;
     const answer = await worker.fetch(request);
     await Promise.all(pending);

@@ -10,8 +10,8 @@ use plangate::time::DAY_MS;
 use serde_json::{Value, json};
 
 use crate::history::{
-    Ran, Sent, Shop, T, flat_event, free_item, identity_event, item, item_event, payment_event, subscription_event,
-    with,
+    Numbers, Ran, Sent, Shop, T, flat_event, free_item, identity_event, item, item_event, payment_event,
+    subscription_event, with,
 };
 
 /// A delivery with what is read out of it.
@@ -271,28 +271,7 @@ fn events_of_one_millisecond_converge() {
     ]);
 }
 
-/// A stream of numbers from a seed (SplitMix64).
-struct Numbers(u64);
-
 impl Numbers {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-
-    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[usize::try_from(self.below(choices.len() as u64)).unwrap()]
-    }
-
-    fn shuffle<T>(&mut self, list: &mut [T]) {
-        for last in (1..list.len()).rev() {
-            list.swap(last, usize::try_from(self.below(last as u64 + 1)).unwrap());
-        }
-    }
-
     /// A time out of so few that ties are common.
     fn moment(&mut self) -> i64 {
         T + self.pick(&[0, 1, 2, 3])
@@ -349,7 +328,7 @@ impl Numbers {
 #[test]
 fn histories_made_of_random_events_converge() {
     for seed in 0..150 {
-        let mut numbers = Numbers(seed);
+        let mut numbers = Numbers::new(seed);
         let history: Vec<Sent> = (0..8).map(|number| numbers.sent(&format!("e{number}"))).collect();
         let read: Vec<Read> = history.iter().map(|sent| (sent.clone(), sent.parse())).collect();
         let shop = Shop::new();
