@@ -27,6 +27,8 @@ const UNDELIVERED: &str = "reconciled_";
 const REREAD: &str = "reread_";
 /// A change that no delivery brought for so long counts as missed. Svix tries again after 5 seconds and after 5 minutes.
 pub const MISSED_AFTER_MS: i64 = 10 * 60_000;
+/// A sweep runs every five minutes; after twelve that failed or did not happen it is overdue.
+const OVERDUE_AFTER_MS: i64 = 60 * 60_000;
 /// A record that the API leaves out is over only if it did not change for so long before: it may have been made after the
 /// API was asked, by a clock that is not ours.
 const SETTLED_AFTER_MS: i64 = 5 * 60_000;
@@ -223,6 +225,9 @@ pub struct Sweep {
     pub stored: u64,
     /// Why the last run ended early.
     pub error: Option<String>,
+    /// The last run that did not.
+    #[serde(with = "millis")]
+    pub sound_at: Option<Timestamp>,
     /// By listing.
     pub listings: BTreeMap<String, Progress>,
 }
@@ -243,6 +248,13 @@ impl Sweep {
     #[must_use]
     pub fn name(provider: &str) -> String {
         format!("sweep:{provider}")
+    }
+
+    /// Whether nothing has been reconciled for so long that somebody should look: the key was withdrawn, the address is wrong,
+    /// or nothing calls the scheduled handler any more. One that never ran is not overdue.
+    #[must_use]
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        self.sound_at.or(self.since).is_some_and(|sound_at| now.millis_since(sound_at) > OVERDUE_AFTER_MS)
     }
 
     /// From what was kept. What cannot be read is begun anew: nothing rests on it but time.

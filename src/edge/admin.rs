@@ -188,7 +188,9 @@ async fn reconcile_now(edge: &Edge<'_>) -> Result<Reply, Failure> {
     let detail = serde_json::json!({"by": asked.by}).to_string();
     store::note(edge.env, &new_id()?, "admin.reconcile", &detail, edge.now).await?;
     let sweeps = reconcile::run(edge.env, edge.settings).await;
-    Reply::private(&Report { sweeps: ordered::map(sweeps.into_iter().map(|(name, sweep)| (name, sweep.into()))) })
+    Reply::private(&Report {
+        sweeps: ordered::map(sweeps.into_iter().map(|(name, sweep)| (name, SweepView::of(sweep, edge.now)))),
+    })
 }
 
 #[derive(Serialize)]

@@ -131,7 +131,8 @@ pub(super) async fn sync(edge: &Edge<'_>) -> Result<Reply, Failure> {
     let mut synced = Vec::with_capacity(payers.len());
     for payer in &payers {
         let outcome = if isolate::may_sync(payer, edge.now) {
-            reconcile::sync(edge.env, edge.settings, payer).await?
+            let read = reconcile::sync(edge.env, edge.settings, payer).await;
+            read.inspect_err(|_| isolate::sync_failed(payer))?
         } else {
             Synced::RecentlyRead
         };

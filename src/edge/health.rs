@@ -83,6 +83,8 @@ struct Missed {
 #[derive(Serialize)]
 pub(super) struct SweepView {
     last_run_at: Option<Timestamp>,
+    /// No run has succeeded for an hour.
+    is_overdue: bool,
     checked: u64,
     unreadable: u64,
     stored: u64,
@@ -92,9 +94,10 @@ pub(super) struct SweepView {
     error: Option<String>,
 }
 
-impl From<Sweep> for SweepView {
-    fn from(sweep: Sweep) -> Self {
+impl SweepView {
+    pub(super) fn of(sweep: Sweep, now: Timestamp) -> Self {
         Self {
+            is_overdue: sweep.is_overdue(now),
             last_run_at: sweep.last_run_at,
             checked: sweep.checked,
             unreadable: sweep.unreadable,
@@ -166,6 +169,7 @@ pub(super) async fn handle(edge: &Edge<'_>) -> Result<Reply, Failure> {
     let bindings = Bindings { d1: word(database.is_ok()), kv: word(kv.is_ok()) };
     let providers = providers(edge, database.as_ref().ok());
     let is_silent = |health: &ProviderHealth| health.missed.as_ref().is_some_and(|missed| missed.is_silent);
+    let is_overdue = |health: &ProviderHealth| health.reconcile.as_ref().is_some_and(|sweep| sweep.is_overdue);
     let status = if database.is_err() || kv.is_err() {
         "unavailable"
     } else if !is_migrated {
@@ -174,6 +178,8 @@ pub(super) async fn handle(edge: &Edge<'_>) -> Result<Reply, Failure> {
         "misconfigured"
     } else if providers.values().any(is_silent) {
         "deliveries_missing"
+    } else if providers.values().any(is_overdue) {
+        "reconcile_failing"
     } else {
         "ok"
     };
@@ -235,7 +241,7 @@ fn providers(edge: &Edge<'_>, database: Option<&Database>) -> BTreeMap<&'static 
             }
         });
         let kept = database.sweeps.iter().find(|kept| kept.name == Sweep::name(name));
-        health.reconcile = kept.map(|kept| kept.sweep.clone().into());
+        health.reconcile = kept.map(|kept| SweepView::of(kept.sweep.clone(), edge.now));
         (name, health)
     };
     ordered::map(PROVIDERS.iter().map(|provider| one(provider.name())))

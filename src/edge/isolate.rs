@@ -95,6 +95,11 @@ pub(super) fn remember_snapshot(snapshot: &Rc<Snapshot>, source: Source, now: Ti
     });
 }
 
+/// Asking a provider about this payer failed, so it may be asked again at once.
+pub(super) fn sync_failed(payer: &Payer) {
+    SYNCED.with_borrow_mut(|synced| synced.remember(payer.key(), Timestamp::from_millis(0)));
+}
+
 /// Whether it is time to ask a provider about this payer again. If so, it is taken as asked.
 pub(super) fn may_sync(payer: &Payer, now: Timestamp) -> bool {
     let key = payer.key();

@@ -9,6 +9,7 @@ use worker::Env;
 use super::log::Line;
 use super::outbound::{ApiError, ask};
 use super::response::Failure;
+use super::store::StoredSnapshot;
 use super::{catalog, clock, isolate, store};
 use crate::answer::Source;
 use crate::api::{Api, ApiPlan, Reading};
@@ -86,8 +87,12 @@ async fn sweep(env: &Env, settings: &Settings, asked: Asked<'_>) -> Result<Sweep
         Err(interruption) => Err(interruption),
     };
     match swept {
-        Ok(()) => {}
+        Ok(()) => sweep.sound_at = Some(now),
         Err(Interruption::Api(error)) => {
+            // Who sells nothing at this provider has nothing to be told.
+            if matches!(error, ApiError::NotFound) {
+                sweep.sound_at = Some(now);
+            }
             if let ApiError::Limited { retry_after_secs } = error {
                 sweep.not_before = Some(now.plus_millis(i64::from(retry_after_secs).saturating_mul(1000)));
             }
@@ -184,21 +189,27 @@ async fn take_over(
 ) -> Result<Took, Failure> {
     let ids: Vec<&str> = reading.shown.iter().map(|shown| shown.record.id.as_str()).collect();
     let held = store::held(env, provider, &ids, payer).await?;
-    let mut stored = 0_u32;
+    let mut took = Took { stored: 0, is_cut_short: false };
+    // A payer may have several differences, and KV takes one write a second for each key.
+    let mut changed: BTreeMap<String, StoredSnapshot> = BTreeMap::new();
     for difference in differences(reading, &held, payer, read_at) {
-        if stored >= at_most {
-            return Ok(Took { stored, is_cut_short: true });
+        if took.stored >= at_most {
+            took.is_cut_short = true;
+            break;
         }
         let recorded = Verified::recorded(difference.event_id, read_at, &[]);
         let parsed = Ok(Parsed::Event(difference.event));
         let now = clock();
         if let Some(snapshot) = store::deliver(env, provider, &recorded, &parsed, now).await?.snapshot {
             isolate::remember_snapshot(&snapshot.snapshot, Source::D1, now);
-            store::write_copy(env, &snapshot, settings.snapshot_ttl_secs).await;
+            changed.insert(snapshot.snapshot.payer.key(), snapshot);
         }
-        stored = stored.saturating_add(1);
+        took.stored = took.stored.saturating_add(1);
     }
-    Ok(Took { stored, is_cut_short: false })
+    for snapshot in changed.values() {
+        store::write_copy(env, snapshot, settings.snapshot_ttl_secs).await;
+    }
+    Ok(took)
 }
 
 /// The provider's own plans, into D1 and KV where they changed.

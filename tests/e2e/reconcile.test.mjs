@@ -235,6 +235,8 @@ test("when the API is down, a sync says so and what is held stands", async () =>
     const answer = await sync(user);
     assert.deepEqual([answer.status, answer.body.code, answer.headers.get("retry-after")], [503, "provider_unavailable", retryAfter]);
     assert.equal(await allowed(user), true);
+    // What failed is no recent reading.
+    assert.equal((await sync(user)).body.synced[0].outcome, "unknown");
   }
   assert.ok(plangate.logs.every(({ message }) => !message.includes("sk_test_")));
 });
@@ -360,6 +362,22 @@ test("a checkout that is synced is no missed change until its webhook is overdue
   assert.equal((await health(gate)).providers.clerk.missed, null);
   await d1.prepare("UPDATE records SET occurred_at = occurred_at - ?").bind(HOUR_MS).run();
   assert.equal((await health(gate)).providers.clerk.missed.changes, 1);
+});
+
+test("a sweep that fails for an hour, or is not run, is an alarm; one that never ran is none", async (t) => {
+  const gate = await Plangate.start({ bindings: { ...clerk.bindings, ADMIN_TOKEN }, outbound: "network" });
+  t.after(() => gate.stop());
+  assert.deepEqual([(await health(gate)).status, (await health(gate)).providers.clerk.reconcile], ["ok", null]);
+  await sweep(gate);
+  assert.equal((await health(gate)).status, "ok");
+  const d1 = await gate.d1();
+  await d1.prepare("UPDATE kept SET value = json_set(value, '$.sound_at', CAST(? AS INTEGER)) WHERE name = 'sweep:clerk'").bind(Date.now() - HOUR_MS - 1000).run();
+  clerk.fail(/subscription_items/, { status: 401 });
+  assert.match((await sweep(gate)).error, /refused our key/);
+  const failing = await gate.request("GET", "/healthz");
+  assert.deepEqual([failing.status, failing.body.status, failing.body.providers.clerk.reconcile.is_overdue], [503, "reconcile_failing", true]);
+  await sweep(gate);
+  assert.equal((await health(gate)).status, "ok");
 });
 
 test("refused deliveries are counted by cause, and nothing of them is kept", async (t) => {
