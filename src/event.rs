@@ -5,12 +5,12 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::grant::Signed;
 use crate::payer::Payer;
 use crate::status::Status;
-use crate::time::{Timestamp, millis};
+use crate::time::{Timestamp, millis, whole_millis};
 
 /// What a verified delivery turned out to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,26 +49,26 @@ impl IgnoredReason {
     }
 }
 
-/// One thing that happened at a provider.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+/// One thing that happened at a provider. Its JSON is what the ledger keeps, and reads back as it was.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Event {
     /// The provider's name for it.
     #[serde(rename = "type")]
     pub event_type: String,
     /// When it happened there.
-    #[serde(serialize_with = "as_millis")]
+    #[serde(with = "whole_millis")]
     pub occurred_at: Timestamp,
     /// Whom it is about, where it says so.
-    #[serde(serialize_with = "as_key")]
+    #[serde(with = "payer_key")]
     pub payer: Option<Payer>,
     /// The payer was deleted, at this time.
-    #[serde(with = "millis", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "millis", default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<Timestamp>,
     /// The subscription items (or subscriptions) it shows.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub records: Vec<Record>,
     /// The payments it shows.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub payments: Vec<Payment>,
     /// Who did it, and why, when it was done by hand.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,7 +88,7 @@ impl Event {
 /// Versions compare as text, here and in SQL, by: the object's own time (`updated_at` where the provider sends it);
 /// the time the event was sent; how far along its life the object is ([`Status::progress`]); the event id. The last
 /// one means nothing but is the same in every order of arrival, so that any order ends in the same state.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Version(String);
 
 impl Version {
@@ -96,6 +96,12 @@ impl Version {
     #[must_use]
     pub fn new(occurred_at: Timestamp, sent_at: Timestamp, progress: u8, event_id: &str) -> Self {
         Self(format!("{:015}.{:015}.{progress:02}.{event_id}", occurred_at.as_millis(), sent_at.as_millis()))
+    }
+
+    /// The text that is stored and compared.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -109,17 +115,17 @@ impl fmt::Display for Version {
 ///
 /// It is stored as four registers (payer, customer, plan, state), each of which the newest version that speaks of it
 /// wins: not every event names them all, and silence is not a change.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Record {
     /// The provider's id of it.
     pub id: String,
     /// The version of it that this event shows.
     pub version: Version,
     /// When the object was last changed at the provider.
-    #[serde(serialize_with = "as_millis")]
+    #[serde(with = "whole_millis")]
     pub occurred_at: Timestamp,
     /// Whose it is.
-    #[serde(serialize_with = "as_key")]
+    #[serde(with = "payer_key")]
     pub payer: Option<Payer>,
     /// The payer's id at the payment provider.
     pub customer: Option<String>,
@@ -137,7 +143,7 @@ pub struct Record {
 }
 
 /// A plan as an event names it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PlanRef {
     /// The plan key: Clerk's slug as it stands; another provider's price, product or variant id.
     pub key: String,
@@ -148,10 +154,10 @@ pub struct PlanRef {
 }
 
 /// How a record stands.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct State {
     /// Its status.
-    #[serde(serialize_with = "as_text")]
+    #[serde(with = "status_text")]
     pub status: Status,
     /// Start of the current period.
     #[serde(with = "millis")]
@@ -234,18 +240,24 @@ impl Serialize for Seats {
     }
 }
 
+impl<'de> Deserialize<'de> for Seats {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        i64::deserialize(deserializer).map(Self::from_stored)
+    }
+}
+
 /// One attempt to charge. No field of a card is ever read.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Payment {
     /// The provider's id of the attempt.
     pub id: String,
     /// The version of it that this event shows.
     pub version: Version,
     /// When the attempt last changed.
-    #[serde(serialize_with = "as_millis")]
+    #[serde(with = "whole_millis")]
     pub occurred_at: Timestamp,
     /// Who was charged.
-    #[serde(serialize_with = "as_key")]
+    #[serde(with = "payer_key")]
     pub payer: Option<Payer>,
     /// The payment that this attempt is for; several attempts may share it.
     pub payment: Option<String>,
@@ -258,7 +270,7 @@ pub struct Payment {
     /// `checkout` or `recurring`.
     pub charge_type: Option<String>,
     /// When the attempt was made.
-    #[serde(serialize_with = "as_millis")]
+    #[serde(with = "whole_millis")]
     pub created_at: Timestamp,
     /// Why it failed, as a code.
     pub failure_code: Option<String>,
@@ -281,18 +293,38 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's `serialize_with` passes the field by reference")]
-fn as_millis<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_i64(moment.as_millis())
+/// A payer as its key.
+mod payer_key {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::payer::Payer;
+
+    #[allow(clippy::ref_option, reason = "serde's `with` passes the field by reference")]
+    pub(super) fn serialize<S: Serializer>(payer: &Option<Payer>, serializer: S) -> Result<S::Ok, S::Error> {
+        payer.as_ref().map(Payer::key).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Payer>, D::Error> {
+        let key = Option::<String>::deserialize(deserializer)?;
+        let payer =
+            |key: String| Payer::from_key(&key).ok_or_else(|| serde::de::Error::custom("not the key of a payer"));
+        key.map(payer).transpose()
+    }
 }
 
-#[allow(clippy::ref_option, reason = "serde's `serialize_with` passes the field by reference")]
-fn as_key<S: Serializer>(payer: &Option<Payer>, serializer: S) -> Result<S::Ok, S::Error> {
-    payer.as_ref().map(Payer::key).serialize(serializer)
-}
+/// A status as the text of its normal form.
+mod status_text {
+    use serde::{Deserialize, Deserializer, Serializer};
 
-fn as_text<S: Serializer>(status: &Status, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(status.as_str())
+    use crate::status::Status;
+
+    pub(super) fn serialize<S: Serializer>(status: &Status, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(status.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Status, D::Error> {
+        String::deserialize(deserializer).map(|text| Status::parse(&text))
+    }
 }
 
 #[cfg(test)]

@@ -48,6 +48,7 @@ pub mod payer;
 pub mod provider;
 pub mod publishable_key;
 pub mod question;
+pub mod reduce;
 pub mod secret;
 pub mod session;
 pub mod settings;

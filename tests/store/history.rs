@@ -5,10 +5,11 @@ use std::cell::Cell;
 use plangate::catalog::Catalog;
 use plangate::decide::{Decision, Policy, decide};
 use plangate::delivery::Verified;
-use plangate::event::{ParseError, Parsed};
+use plangate::event::{Event, ParseError, Parsed};
 use plangate::payer::{Payer, PayerKind};
 use plangate::provider::{Ours, named};
 use plangate::question::Asked;
+use plangate::reduce::Reduced;
 use plangate::snapshot::Snapshot;
 use plangate::store::sqlite::SqliteStore;
 use plangate::store::{Outcome, Statement, webhook};
@@ -253,6 +254,17 @@ impl Shop {
         snapshots.remove(0)
     }
 
+    /// The snapshots are those of these events in memory. (A duplicate is counted there and here it is not.)
+    #[track_caller]
+    pub fn agrees_with(&self, reduced: &Reduced) {
+        for id in ["user_1", "org_1"] {
+            let stored = self.snapshot(id);
+            let mut expected = reduced.snapshot(&payer(id), stored.as_of);
+            expected.version = stored.version;
+            assert_eq!(expected, stored);
+        }
+    }
+
     /// What a question about one payer is answered at `at`, with no catalog, a day of slack and no grace.
     pub fn decide(&self, id: &str, query: &str, at: i64) -> Decision {
         let question = Asked::from_query(query).unwrap().questions.remove(0);
@@ -263,6 +275,16 @@ impl Shop {
     /// Whether the payer may have the plan at `at`.
     pub fn allows(&self, id: &str, plan: &str, at: i64) -> bool {
         self.decide(id, &format!("plan={plan}"), at).allowed
+    }
+}
+
+/// Adds an event, if it is one, as the ledger keeps it.
+#[track_caller]
+pub fn add(reduced: &mut Reduced, provider: &str, event_id: &str, parsed: &Result<Parsed, ParseError>) {
+    if let Ok(Parsed::Event(event)) = parsed {
+        let read_back: Event = serde_json::from_str(&serde_json::to_string(event).unwrap()).unwrap();
+        assert_eq!(&read_back, event);
+        reduced.apply(provider, event_id, &read_back);
     }
 }
 
