@@ -5,9 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::event::Event;
 use crate::payer::Payer;
 use crate::store::{Outcome, Param};
-use crate::time::{Timestamp, millis};
+use crate::time::{Timestamp, millis, whole_millis};
 
 /// Rows on a page, unless `limit` says otherwise.
 const DEFAULT_LIMIT: u32 = 50;
@@ -186,6 +187,51 @@ impl Page {
         events.truncate(limit);
         let next_cursor = events.last().filter(|_| has_more).map(|row| row.seq);
         Ok(Self { events, next_cursor })
+    }
+}
+
+/// The events behind what payers hold, newest first.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct History {
+    /// The events.
+    pub events: Vec<Recorded>,
+    /// There may be more of them than are here.
+    pub is_cut: bool,
+}
+
+/// An event as the ledger has it.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub struct Recorded {
+    /// Its place in the ledger.
+    pub seq: u64,
+    /// Who sent it.
+    pub provider: String,
+    /// The idempotency key.
+    pub event_id: String,
+    /// When it first reached us.
+    #[serde(deserialize_with = "whole_millis::deserialize")]
+    pub received_at: Timestamp,
+    /// What became of it.
+    pub outcome: String,
+    /// What it says.
+    pub event: Event,
+}
+
+impl History {
+    /// Reads one row of what `src/store/history.sql` answers. An event that this version of the code cannot read is
+    /// missing, and a history with something missing is cut.
+    pub fn read(&mut self, is_cut: bool, event: Option<&str>) {
+        let read: Result<Option<Recorded>, _> = event.map(serde_json::from_str).transpose();
+        self.is_cut |= is_cut || read.is_err();
+        self.events.extend(read.ok().flatten());
+    }
+
+    /// Takes in another payer's history. An event about both is here once.
+    pub fn merge(&mut self, other: Self) {
+        self.is_cut |= other.is_cut;
+        self.events.extend(other.events);
+        self.events.sort_by_key(|recorded| std::cmp::Reverse(recorded.seq));
+        self.events.dedup_by_key(|recorded| recorded.seq);
     }
 }
 
