@@ -27,6 +27,8 @@ pub enum Source {
     Kv,
     /// The database.
     D1,
+    /// The ledger, for a time that is past.
+    Ledger,
 }
 
 /// The payers' facts, and where each came from. A user's comes before an organization's.
@@ -45,14 +47,19 @@ impl Facts {
         Self { sources: vec![source; snapshots.len()], snapshots: snapshots.into_iter().map(Rc::new).collect() }
     }
 
+    /// When the oldest fact that is looked at was read.
+    #[must_use]
+    pub fn as_of(&self) -> Option<Timestamp> {
+        self.snapshots.iter().map(|snapshot| snapshot.as_of).min()
+    }
+
     /// The version and source of the payer that decided, and the age of the oldest fact that was looked at.
     fn provenance(&self, payer: Option<&Payer>) -> Provenance {
         let decider = self.snapshots.iter().zip(&self.sources).find(|(snapshot, _)| Some(&snapshot.payer) == payer);
         let (version, source) = decider
             .or_else(|| self.snapshots.iter().zip(&self.sources).next())
             .map_or((0, Source::D1), |(snapshot, source)| (snapshot.version, *source));
-        let as_of = self.snapshots.iter().map(|snapshot| snapshot.as_of).min();
-        Provenance { as_of, source, version }
+        Provenance { as_of: self.as_of(), source, version }
     }
 }
 
@@ -88,10 +95,21 @@ pub struct CheckAnswers {
 /// Answers a check from these facts.
 #[must_use]
 pub fn check(facts: &Facts, catalog: &Catalog, policy: &Policy, question: &Question, now: Timestamp) -> CheckAnswer {
-    let Decision { allowed, reason, plan, status, payer, valid_until, .. } =
-        decide(facts.snapshots.iter().map(Rc::as_ref), catalog, policy, question, now);
-    let provenance = facts.provenance(payer.as_ref());
-    CheckAnswer { allowed, reason, plan, status, payer, valid_until, provenance }
+    CheckAnswer::new(facts, decide(facts.snapshots.iter().map(Rc::as_ref), catalog, policy, question, now))
+}
+
+impl CheckAnswer {
+    /// The answer that a decision from these facts is.
+    pub(crate) fn new(facts: &Facts, decision: Decision) -> Self {
+        let Decision { allowed, reason, plan, status, payer, valid_until, .. } = decision;
+        let provenance = facts.provenance(payer.as_ref());
+        Self { allowed, reason, plan, status, payer, valid_until, provenance }
+    }
+
+    /// When the oldest fact that was looked at was read.
+    pub(crate) fn as_of(&self) -> Option<Timestamp> {
+        self.provenance.as_of
+    }
 }
 
 /// Everything that the payers hold.

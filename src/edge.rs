@@ -5,6 +5,7 @@ mod admin;
 mod bindings;
 mod caller;
 mod check;
+mod explain;
 mod health;
 mod isolate;
 mod keys;
@@ -81,6 +82,10 @@ impl Edge<'_> {
             "/v1/entitlements" => {
                 self.allow(&["GET", "HEAD"])?;
                 check::entitlements(self).await
+            }
+            "/v1/explain" => {
+                self.allow(&["GET", "HEAD"])?;
+                explain::explain(self).await
             }
             "/healthz" => {
                 self.allow(&["GET", "HEAD"])?;

@@ -41,6 +41,7 @@ pub mod catalog;
 pub mod decide;
 pub mod delivery;
 pub mod event;
+pub mod explain;
 pub mod grant;
 pub mod ledger;
 pub mod memory;
