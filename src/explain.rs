@@ -79,10 +79,73 @@ struct ConditionView<'a> {
 /// The rule that the answer follows from.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Rule {
-    /// Which one. The list is closed: see `RuleCode` in `openapi.json`.
-    pub code: &'static str,
+    /// Which one.
+    pub code: RuleCode,
     /// The same as a sentence, with the numbers that apply.
     pub text: String,
+}
+
+/// Which rule an answer follows from. The list is closed: callers may switch on it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleCode {
+    /// The payer was deleted.
+    DeletedPayerHoldsNothing,
+    /// What is held is another plan.
+    PlanNotHeld,
+    /// What is held does not give the feature.
+    FeatureNotHeld,
+    /// Neither the catalog nor any record knows the plan.
+    PlanUnknown,
+    /// No plan of the catalog gives the feature.
+    FeatureUnknown,
+    /// Used up.
+    QuotaUsedUp,
+    /// Held without paying.
+    FreePlanWhileNothingPaid,
+    /// Nothing was ever bought that would do.
+    NothingBought,
+    /// Given by hand until a time.
+    GrantedUntilItsEnd,
+    /// Given by hand for good.
+    GrantedWithoutEnd,
+    /// Active or trialing: until the period ends, and some hours more.
+    UntilPeriodEndAndSlack,
+    /// Active or trialing, without an end.
+    NoPeriodEnd,
+    /// Canceled: until the period ends.
+    UntilPeriodEnd,
+    /// Canceled, with nothing left to run out.
+    CanceledWithoutPeriod,
+    /// Past due: until the period or the days of grace end.
+    UntilPeriodEndOrGrace,
+    /// A status that is not known.
+    StatusUnknown,
+    /// A status that grants nothing.
+    StatusGrantsNothing,
+}
+
+impl RuleCode {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::DeletedPayerHoldsNothing,
+        Self::PlanNotHeld,
+        Self::FeatureNotHeld,
+        Self::PlanUnknown,
+        Self::FeatureUnknown,
+        Self::QuotaUsedUp,
+        Self::FreePlanWhileNothingPaid,
+        Self::NothingBought,
+        Self::GrantedUntilItsEnd,
+        Self::GrantedWithoutEnd,
+        Self::UntilPeriodEndAndSlack,
+        Self::NoPeriodEnd,
+        Self::UntilPeriodEnd,
+        Self::CanceledWithoutPeriod,
+        Self::UntilPeriodEndOrGrace,
+        Self::StatusUnknown,
+        Self::StatusGrantsNothing,
+    ];
 }
 
 /// What the answer will be, and from when on, if nothing happens until then.
@@ -374,27 +437,28 @@ impl<'a> Case<'_, 'a> {
         let record = self.record(decision);
         match (decision.reason, record) {
             (Reason::PayerDeleted, _) => {
-                Rule::new("deleted_payer_holds_nothing", "a payer that was deleted holds nothing any more")
+                Rule::new(RuleCode::DeletedPayerHoldsNothing, "a payer that was deleted holds nothing any more")
             }
-            (Reason::PlanMismatch, _) => {
-                Rule::new("plan_not_held", format!("`{held}` is held, which neither is `{wanted}` nor includes it"))
-            }
+            (Reason::PlanMismatch, _) => Rule::new(
+                RuleCode::PlanNotHeld,
+                format!("`{held}` is held, which neither is `{wanted}` nor includes it"),
+            ),
             (Reason::FeatureNotInPlan, _) => {
-                Rule::new("feature_not_held", format!("`{held}` is held, which does not give `{wanted}`"))
+                Rule::new(RuleCode::FeatureNotHeld, format!("`{held}` is held, which does not give `{wanted}`"))
             }
             (Reason::UnknownPlan, _) => {
-                Rule::new("plan_unknown", format!("neither the catalog nor any record knows a plan `{wanted}`"))
+                Rule::new(RuleCode::PlanUnknown, format!("neither the catalog nor any record knows a plan `{wanted}`"))
             }
             (Reason::UnknownFeature, _) => {
-                Rule::new("feature_unknown", format!("no plan of the catalog gives `{wanted}`"))
+                Rule::new(RuleCode::FeatureUnknown, format!("no plan of the catalog gives `{wanted}`"))
             }
-            (Reason::QuotaExceeded, _) => Rule::new("quota_used_up", format!("`{wanted}` is used up")),
+            (Reason::QuotaExceeded, _) => Rule::new(RuleCode::QuotaUsedUp, format!("`{wanted}` is used up")),
             (_, Some(record)) => of_record(record, self.inquiry.policy),
             (_, None) if decision.allowed => Rule::new(
-                "free_plan_while_nothing_paid",
+                RuleCode::FreePlanWhileNothingPaid,
                 format!("`{held}` is held without paying while nothing paid grants"),
             ),
-            (_, None) => Rule::new("nothing_bought", format!("nothing was ever bought that gives `{wanted}`")),
+            (_, None) => Rule::new(RuleCode::NothingBought, format!("nothing was ever bought that gives `{wanted}`")),
         }
     }
 
@@ -410,7 +474,7 @@ impl<'a> Case<'_, 'a> {
 }
 
 impl Rule {
-    fn new(code: &'static str, text: impl Into<String>) -> Self {
+    fn new(code: RuleCode, text: impl Into<String>) -> Self {
         Self { code, text: text.into() }
     }
 }
@@ -441,35 +505,37 @@ fn of_record(record: &StoredRecord, policy: &Policy) -> Rule {
     let status = &record.status;
     match status {
         Status::Active if grant::given(record).is_some() => match record.period_end {
-            Some(_) => Rule::new("granted_until_its_end", format!("what was given by hand lasts until its end{end}")),
-            None => Rule::new("granted_without_end", "what was given by hand lasts until it is taken back"),
+            Some(_) => {
+                Rule::new(RuleCode::GrantedUntilItsEnd, format!("what was given by hand lasts until its end{end}"))
+            }
+            None => Rule::new(RuleCode::GrantedWithoutEnd, "what was given by hand lasts until it is taken back"),
         },
         Status::Active | Status::Trialing => match record.period_end {
             Some(_) => Rule::new(
-                "until_period_end_and_slack",
+                RuleCode::UntilPeriodEndAndSlack,
                 format!(
                     "{status} grants until period_end + RENEWAL_SLACK_HOURS ({}){end}",
                     policy.renewal_slack_ms.div_euclid(HOUR_MS)
                 ),
             ),
-            None => Rule::new("no_period_end", format!("{status} without a period_end grants without end")),
+            None => Rule::new(RuleCode::NoPeriodEnd, format!("{status} without a period_end grants without end")),
         },
         Status::Canceled => match record.period_end {
-            Some(_) => Rule::new("until_period_end", format!("canceled grants until period_end{end}")),
-            None => Rule::new("canceled_without_period", "canceled without a period_end grants nothing"),
+            Some(_) => Rule::new(RuleCode::UntilPeriodEnd, format!("canceled grants until period_end{end}")),
+            None => Rule::new(RuleCode::CanceledWithoutPeriod, "canceled without a period_end grants nothing"),
         },
         Status::PastDue => Rule::new(
-            "until_period_end_or_grace",
+            RuleCode::UntilPeriodEndOrGrace,
             format!(
                 "past_due grants until the later of period_end and past_due_since + PAST_DUE_GRACE_DAYS ({}){end}",
                 policy.past_due_grace_ms.div_euclid(DAY_MS)
             ),
         ),
         Status::Unrecognized(_) => {
-            Rule::new("status_unknown", format!("`{status}` is a status that is not known and grants nothing"))
+            Rule::new(RuleCode::StatusUnknown, format!("`{status}` is a status that is not known and grants nothing"))
         }
         Status::Paused | Status::Unpaid | Status::Incomplete | Status::Ended | Status::Upcoming => {
-            Rule::new("status_grants_nothing", format!("{status} grants nothing"))
+            Rule::new(RuleCode::StatusGrantsNothing, format!("{status} grants nothing"))
         }
     }
 }

@@ -15,6 +15,8 @@
 mod convergence;
 #[path = "store/history.rs"]
 mod history;
+#[path = "store/past.rs"]
+mod past;
 #[path = "store/plans.rs"]
 mod plans;
 

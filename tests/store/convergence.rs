@@ -281,7 +281,7 @@ fn events_of_one_millisecond_converge() {
 }
 
 /// A stream of numbers from a seed (SplitMix64).
-struct Numbers(u64);
+pub struct Numbers(pub u64);
 
 impl Numbers {
     fn below(&mut self, bound: u64) -> u64 {
@@ -307,7 +307,7 @@ impl Numbers {
         T + self.pick(&[0, 1, 2, 3])
     }
 
-    fn sent(&mut self, event_id: &str) -> Sent {
+    pub fn sent(&mut self, event_id: &str) -> Sent {
         let payer = self.pick(&["user_1", "org_1"]);
         let (changed_at, sent_at) = (self.moment(), self.moment());
         match self.below(8) {
