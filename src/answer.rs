@@ -59,7 +59,7 @@ impl Facts {
         let (version, source) = decider
             .or_else(|| self.snapshots.iter().zip(&self.sources).next())
             .map_or((0, Source::D1), |(snapshot, source)| (snapshot.version, *source));
-        Provenance { as_of: self.as_of(), source, version }
+        Provenance { as_of: self.as_of(), source, version, age_seconds: None }
     }
 }
 
@@ -68,6 +68,9 @@ struct Provenance {
     as_of: Option<Timestamp>,
     source: Source,
     version: u64,
+    /// Only where an answer is explained: a check's is the same however often it is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age_seconds: Option<i64>,
 }
 
 /// The answer to one check.
@@ -106,9 +109,13 @@ impl CheckAnswer {
         Self { allowed, reason, plan, status, payer, valid_until, provenance }
     }
 
-    /// When the oldest fact that was looked at was read.
-    pub(crate) fn as_of(&self) -> Option<Timestamp> {
-        self.provenance.as_of
+    /// The same, and how old its facts are.
+    #[must_use]
+    pub fn aged(mut self, now: Timestamp) -> Self {
+        let age_ms = self.provenance.as_of.map(|as_of| now.millis_since(as_of));
+        // The clocks of two machines differ a little.
+        self.provenance.age_seconds = age_ms.map(|age_ms| age_ms.div_euclid(1000).max(0));
+        self
     }
 }
 

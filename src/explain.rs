@@ -4,7 +4,6 @@
 //!
 //! Nothing here decides. Every answer is [`decide`](crate::decide::decide)'s.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use serde::Serialize;
@@ -58,8 +57,7 @@ pub struct Explanation<'a> {
     complete: bool,
     source: Source,
     as_of: Option<Timestamp>,
-    age_seconds: i64,
-    check: Option<Aged<'a>>,
+    check: Option<&'a CheckAnswer>,
 }
 
 #[derive(Debug, Serialize)]
@@ -215,14 +213,6 @@ struct EventView<'a> {
     decided: bool,
 }
 
-/// A check's answer and its age.
-#[derive(Debug, Serialize)]
-struct Aged<'a> {
-    #[serde(flatten)]
-    answer: &'a CheckAnswer,
-    age_seconds: i64,
-}
-
 /// The facts as they were known then: these events and no others.
 #[must_use]
 pub fn as_known(payers: &[Payer], history: &History, at: Timestamp) -> Facts {
@@ -264,7 +254,6 @@ pub fn explain<'a>(
     let Inquiry { asked, at, now, .. } = *inquiry;
     let case = Case { inquiry, facts, question: question_of(asked) };
     let decision = case.decide(case.question, at);
-    let age = |as_of: Option<Timestamp>| as_of.map_or(0, |as_of| now.millis_since(as_of).div_euclid(1000).max(0));
     let (events, has_more_events) = case.events(&decision, history);
     Explanation {
         question: QuestionView {
@@ -282,9 +271,8 @@ pub fn explain<'a>(
         complete,
         source: facts.sources.first().copied().unwrap_or(Source::D1),
         as_of: facts.as_of(),
-        age_seconds: age(facts.as_of()),
-        check: check.map(|answer| Aged { answer, age_seconds: age(answer.as_of()) }),
-        decision: CheckAnswer::new(facts, decision),
+        check,
+        decision: CheckAnswer::new(facts, decision).aged(now),
     }
 }
 
@@ -324,15 +312,15 @@ impl<'a> Case<'_, 'a> {
 
     /// Time alone does one thing to a record: it ends what the record gives. So the answer can change at those ends only.
     fn change(&self, decision: &Decision) -> Option<Change> {
-        let ends: BTreeSet<Timestamp> = self
-            .snapshots()
-            .flat_map(|snapshot| &snapshot.records)
-            .filter_map(|record| match access(record, self.inquiry.policy, self.inquiry.at) {
-                Access::Granted(_, until) => until,
-                Access::Denied(_) => None,
-            })
-            .collect();
-        ends.into_iter().find_map(|at| {
+        let end = |record| match access(record, self.inquiry.policy, self.inquiry.at) {
+            Access::Granted(_, until) => until,
+            Access::Denied(_) => None,
+        };
+        let end_after = |at: Timestamp| {
+            let records = self.snapshots().flat_map(|snapshot| &snapshot.records);
+            records.filter_map(end).filter(|end| *end > at).min()
+        };
+        std::iter::successors(end_after(self.inquiry.at), |at| end_after(*at)).find_map(|at| {
             let Decision { allowed, reason, .. } = self.decide(self.question, at);
             (allowed != decision.allowed || reason != decision.reason).then_some(Change { at, allowed, reason })
         })

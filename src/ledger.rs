@@ -3,12 +3,13 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::event::Event;
+use crate::event::{Event, Fields};
 use crate::payer::Payer;
 use crate::store::{Outcome, Param};
-use crate::time::{Timestamp, millis, whole_millis};
+use crate::time::{Timestamp, millis};
 
 /// Rows on a page, unless `limit` says otherwise.
 const DEFAULT_LIMIT: u32 = 50;
@@ -200,7 +201,7 @@ pub struct History {
 }
 
 /// An event as the ledger has it.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recorded {
     /// Its place in the ledger.
     pub seq: u64,
@@ -209,7 +210,6 @@ pub struct Recorded {
     /// The idempotency key.
     pub event_id: String,
     /// When it first reached us.
-    #[serde(deserialize_with = "whole_millis::deserialize")]
     pub received_at: Timestamp,
     /// What became of it.
     pub outcome: String,
@@ -221,17 +221,34 @@ impl History {
     /// Reads one row of what `src/store/history.sql` answers. An event that this version of the code cannot read is
     /// missing, and a history with something missing is cut.
     pub fn read(&mut self, is_cut: bool, event: Option<&str>) {
-        let read: Result<Option<Recorded>, _> = event.map(serde_json::from_str).transpose();
-        self.is_cut |= is_cut || read.is_err();
-        self.events.extend(read.ok().flatten());
+        let read = event.map(|text| serde_json::from_str(text).ok().and_then(|json| Recorded::read(&json)));
+        self.is_cut |= is_cut || read == Some(None);
+        self.events.extend(read.flatten());
     }
 
     /// Takes in another payer's history. An event about both is here once.
     pub fn merge(&mut self, other: Self) {
         self.is_cut |= other.is_cut;
-        self.events.extend(other.events);
-        self.events.sort_by_key(|recorded| std::cmp::Reverse(recorded.seq));
-        self.events.dedup_by_key(|recorded| recorded.seq);
+        for recorded in other.events {
+            let place = self.events.partition_point(|known| known.seq > recorded.seq);
+            if self.events.get(place).is_none_or(|known| known.seq != recorded.seq) {
+                self.events.insert(place, recorded);
+            }
+        }
+    }
+}
+
+impl Recorded {
+    fn read(json: &Value) -> Option<Self> {
+        let fields = Fields(json);
+        Some(Self {
+            seq: json.get("seq")?.as_u64()?,
+            provider: fields.text("provider")?,
+            event_id: fields.text("event_id")?,
+            received_at: fields.moment("received_at")?,
+            outcome: fields.text("outcome")?,
+            event: Event::read(json.get("event")?)?,
+        })
     }
 }
 

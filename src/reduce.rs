@@ -6,7 +6,6 @@
 //! the store keeps for operators alone (which delivery wrote what, ties) is not here.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,17 +22,17 @@ const SNAPSHOT_RECORDS: usize = 64;
 /// versions of payers, which count.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Reduced {
-    /// By provider and id.
-    records: BTreeMap<String, BTreeMap<String, Kept>>,
-    /// By provider and id.
-    payments: BTreeMap<String, BTreeMap<String, Payment>>,
-    /// By key.
-    payers: BTreeMap<String, Known>,
+    // Lists, because there are few of each: maps would be most of the code here.
+    records: Vec<Kept>,
+    payments: Vec<Charge>,
+    payers: Vec<Known>,
 }
 
 /// A record: four registers, and what is only ever added to.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Kept {
+    provider: String,
+    id: String,
     /// The payer's key.
     payer: Register<String>,
     customer: Register<String>,
@@ -48,9 +47,18 @@ struct Kept {
     started_at: Option<Timestamp>,
 }
 
+/// A payment, whole as its newest event told it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Charge {
+    provider: String,
+    payment: Payment,
+}
+
 /// Somebody an event was about.
-#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Known {
+    /// The payer's key.
+    payer: String,
     version: u64,
     #[serde(with = "millis")]
     deleted_at: Option<Timestamp>,
@@ -83,26 +91,37 @@ impl Reduced {
     /// Adds an event, which the provider sent under this id.
     pub fn apply(&mut self, provider: &str, event_id: &str, event: &Event) {
         for record in &event.records {
-            let records = self.records.entry(provider.to_owned()).or_default();
-            records.entry(record.id.clone()).or_insert_with(|| Kept::first(record, event_id)).hear(record, event_id);
+            let known = self.records.iter().position(|kept| kept.is(provider, &record.id));
+            match known.and_then(|place| self.records.get_mut(place)) {
+                Some(kept) => kept.hear(record, event_id),
+                None => self.records.push(Kept::first(provider, record, event_id)),
+            }
         }
         for payment in &event.payments {
-            let payments = self.payments.entry(provider.to_owned()).or_default();
-            let kept = payments.entry(payment.id.clone()).or_insert_with(|| payment.clone());
-            if payment.version > kept.version {
-                kept.clone_from(payment);
+            let is_it = |charge: &&mut Charge| charge.provider == provider && charge.payment.id == payment.id;
+            match self.payments.iter_mut().find(is_it) {
+                Some(charge) if payment.version > charge.payment.version => charge.payment.clone_from(payment),
+                Some(_) => {}
+                None => {
+                    self.payments.push(Charge { provider: provider.to_owned(), payment: payment.clone() });
+                }
             }
         }
         if let Some(payer) = self.payer_of(provider, event) {
-            let known = self.payers.entry(payer).or_default();
-            known.version = known.version.saturating_add(1);
-            known.deleted_at = earlier(known.deleted_at, event.deleted_at);
+            match self.payers.iter_mut().find(|known| known.payer == payer) {
+                Some(known) => {
+                    known.version = known.version.saturating_add(1);
+                    known.deleted_at = earlier(known.deleted_at, event.deleted_at);
+                }
+                None => self.payers.push(Known { payer, version: 1, deleted_at: event.deleted_at }),
+            }
         }
     }
 
     /// Whom an event is about: as it says, or as an earlier event about the same record said.
     fn payer_of(&self, provider: &str, event: &Event) -> Option<String> {
-        let of_record = |record: &Record| self.records.get(provider)?.get(&record.id)?.payer.value.clone();
+        let of_record =
+            |record: &Record| self.records.iter().find(|kept| kept.is(provider, &record.id))?.payer.value.clone();
         event.payer.as_ref().map(Payer::key).or_else(|| event.records.iter().find_map(of_record))
     }
 
@@ -110,18 +129,17 @@ impl Reduced {
     #[must_use]
     pub fn snapshot(&self, payer: &Payer, as_of: Timestamp) -> Snapshot {
         let key = payer.key();
-        let known = self.payers.get(&key).cloned().unwrap_or_default();
-        let records = self.records.iter().flat_map(|(provider, records)| {
-            records.iter().map(move |(id, kept)| (provider.as_str(), id.as_str(), kept))
-        });
-        let mut records: Vec<_> = records.filter(|(_, _, kept)| kept.payer.value.as_ref() == Some(&key)).collect();
-        let trial_used = records.iter().any(|(_, _, kept)| kept.trial_used);
-        records.sort_by_key(|(_, _, kept)| (kept.status() == Status::Ended, Reverse(&kept.state.version)));
+        let known = self.payers.iter().find(|known| known.payer == key);
+        let own_records = || self.records.iter().filter(|kept| kept.payer.value.as_ref() == Some(&key));
+        let mut records: Vec<&Kept> = Vec::new();
+        for kept in own_records() {
+            records.insert(records.partition_point(|other| other.place() < kept.place()), kept);
+        }
         records.truncate(SNAPSHOT_RECORDS);
 
-        let payments = || self.payments.values().flat_map(BTreeMap::values);
         let own = |status: &'static str| {
-            payments().filter(move |payment| payment.status == status && payment.payer.as_ref() == Some(payer))
+            let payments = self.payments.iter().map(|charge| &charge.payment);
+            payments.filter(move |payment| payment.status == status && payment.payer.as_ref() == Some(payer))
         };
         let last_paid = own("paid").map(|payment| payment.created_at).max().unwrap_or(Timestamp::from_millis(0));
         let failed_since = own("failed").filter(|payment| payment.created_at > last_paid).count();
@@ -129,22 +147,23 @@ impl Reduced {
 
         Snapshot {
             payer: payer.clone(),
-            version: known.version,
+            version: known.map_or(0, |known| known.version),
             as_of,
-            deleted_at: known.deleted_at,
-            trial_used: trial_used.into(),
+            deleted_at: known.and_then(|known| known.deleted_at),
+            trial_used: own_records().any(|kept| kept.trial_used).into(),
             failed_attempts: u32::try_from(failed_since).unwrap_or(u32::MAX),
             last_failure: last_failure
                 .map(|payment| Failure { at: payment.occurred_at, code: payment.failure_code.clone() }),
-            records: records.into_iter().map(|(provider, id, kept)| kept.stored(provider, id)).collect(),
+            records: records.into_iter().map(Kept::stored).collect(),
         }
     }
 }
 
 impl Kept {
-    /// What is kept of a record as it is first heard of, but for the registers.
-    fn first(record: &Record, event_id: &str) -> Self {
-        Self {
+    fn first(provider: &str, record: &Record, event_id: &str) -> Self {
+        let mut kept = Self {
+            provider: provider.to_owned(),
+            id: record.id.clone(),
             payer: Register::empty(),
             customer: Register::empty(),
             plan: Register::empty(),
@@ -154,7 +173,18 @@ impl Kept {
             subscription: None,
             trial_used: false,
             started_at: None,
-        }
+        };
+        kept.hear(record, event_id);
+        kept
+    }
+
+    fn is(&self, provider: &str, id: &str) -> bool {
+        self.provider == provider && self.id == id
+    }
+
+    /// Where it stands in a snapshot: what is over comes last, and of the rest the newest first.
+    fn place(&self) -> impl Ord {
+        (self.status() == Status::Ended, Reverse(&self.state.version), &self.provider, &self.id)
     }
 
     fn hear(&mut self, record: &Record, event_id: &str) {
@@ -182,13 +212,13 @@ impl Kept {
         self.state.value.as_ref().map_or(Status::Active, |state| state.status.clone())
     }
 
-    fn stored(&self, provider: &str, id: &str) -> StoredRecord {
+    fn stored(&self) -> StoredRecord {
         let plan = self.plan.value.clone();
         let (key, plan_id, free) = plan.map_or((None, None, false), |plan| (Some(plan.key), plan.id, plan.free));
         let state = self.state.value.clone().unwrap_or_else(|| State::new(Status::Active));
         StoredRecord {
-            provider: provider.to_owned(),
-            id: id.to_owned(),
+            provider: self.provider.clone(),
+            id: self.id.clone(),
             plan: key,
             plan_id,
             plan_free: free.into(),

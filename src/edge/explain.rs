@@ -48,7 +48,8 @@ pub(super) async fn explain(edge: &Edge<'_>) -> Result<Reply, Failure> {
 
     // 5.
     let check = question
-        .map(|question| without_d1.unwrap_or_else(|| answer::check(&today, catalog, policy, question, edge.now)));
+        .map(|question| without_d1.unwrap_or_else(|| answer::check(&today, catalog, policy, question, edge.now)))
+        .map(|check| check.aged(edge.now));
     let inquiry = Inquiry { asked: &asked, at, now: edge.now, catalog, policy };
     if is_past {
         let then = as_known(&payers, &history, at);
