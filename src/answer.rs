@@ -53,6 +53,12 @@ impl Facts {
         self.snapshots.iter().map(|snapshot| snapshot.as_of).min()
     }
 
+    /// How old the oldest fact is.
+    #[must_use]
+    pub fn age_seconds(&self, now: Timestamp) -> Option<i64> {
+        age_seconds(self.as_of(), now)
+    }
+
     /// The version and source of the payer that decided, and the age of the oldest fact that was looked at.
     fn provenance(&self, payer: Option<&Payer>) -> Provenance {
         let decider = self.snapshots.iter().zip(&self.sources).find(|(snapshot, _)| Some(&snapshot.payer) == payer);
@@ -112,11 +118,14 @@ impl CheckAnswer {
     /// The same, and how old its facts are.
     #[must_use]
     pub fn aged(mut self, now: Timestamp) -> Self {
-        let age_ms = self.provenance.as_of.map(|as_of| now.millis_since(as_of));
-        // The clocks of two machines differ a little.
-        self.provenance.age_seconds = age_ms.map(|age_ms| age_ms.div_euclid(1000).max(0));
+        self.provenance.age_seconds = age_seconds(self.provenance.as_of, now);
         self
     }
+}
+
+/// Whole seconds. The clocks of two machines differ a little, so what was just read may be from the future.
+fn age_seconds(as_of: Option<Timestamp>, now: Timestamp) -> Option<i64> {
+    as_of.map(|as_of| now.millis_since(as_of).div_euclid(1000).max(0))
 }
 
 /// Everything that the payers hold.

@@ -57,6 +57,7 @@ pub struct Explanation<'a> {
     complete: bool,
     source: Source,
     as_of: Option<Timestamp>,
+    age_seconds: Option<i64>,
     check: Option<&'a CheckAnswer>,
 }
 
@@ -271,6 +272,7 @@ pub fn explain<'a>(
         complete,
         source: facts.sources.first().copied().unwrap_or(Source::D1),
         as_of: facts.as_of(),
+        age_seconds: facts.age_seconds(now),
         check,
         decision: CheckAnswer::new(facts, decision).aged(now),
     }

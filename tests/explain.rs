@@ -335,6 +335,7 @@ fn every_record_says_what_it_gives_and_which_one_decided() {
         json!({"user_id": null, "org_id": null, "conditions": [{"what": "plan", "name": "pro", "scope": null}]})
     );
     assert_eq!((&answer["source"], &answer["decision"]["age_seconds"]), (&json!("d1"), &json!(90)));
+    assert_eq!(answer["age_seconds"], 90);
 }
 
 #[test]
