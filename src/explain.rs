@@ -229,16 +229,18 @@ pub fn as_known(payers: &[Payer], history: &History, at: Timestamp) -> Facts {
 #[must_use]
 pub fn is_whole(then: &Facts, today: &Facts, history: &History, at: Timestamp, kept_since: Timestamp) -> bool {
     let mut pairs = then.snapshots.iter().zip(&today.snapshots);
+    let has = |snapshot: &Snapshot, record: &StoredRecord| {
+        snapshot.records.iter().any(|known| known.provider == record.provider && known.id == record.id)
+    };
     let is_missing = |then: &Snapshot, today: &Snapshot| {
-        let has = |record: &StoredRecord| {
-            then.records.iter().any(|known| known.provider == record.provider && known.id == record.id)
-        };
         // What began so long ago was told of so long ago, by an event that newer ones may have made needless.
         let is_forgotten =
-            |record: &&StoredRecord| record.started_at.is_some_and(|begun| begun < kept_since) && !has(record);
+            |record: &StoredRecord| record.started_at.is_some_and(|begun| begun < kept_since) && !has(then, record);
+        // It is another payer's today (or beyond the limit of a snapshot), and only events of that one say since when.
+        let has_moved = |record: &StoredRecord| !has(today, record);
         let is_tombstone_gone =
             today.deleted_at.is_some_and(|deleted| deleted < kept_since) && then.deleted_at.is_none();
-        is_tombstone_gone || today.records.iter().any(|record| is_forgotten(&record))
+        is_tombstone_gone || today.records.iter().any(is_forgotten) || then.records.iter().any(has_moved)
     };
     at >= kept_since && !history.is_cut && !pairs.any(|(then, today)| is_missing(then, today))
 }

@@ -9,7 +9,7 @@
 //! Why an answer is what it is. Facts are given as the JSON that `src/store/snapshot.sql` writes, events as the rows that
 //! `src/store/history.sql` answers. How the past is read out of the ledger is in `store/past.rs`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plangate::answer::{Facts, Source};
 use plangate::catalog::Catalog;
@@ -336,6 +336,43 @@ fn every_record_says_what_it_gives_and_which_one_decided() {
     );
     assert_eq!((&answer["source"], &answer["decision"]["age_seconds"]), (&json!("d1"), &json!(90)));
     assert_eq!(answer["age_seconds"], 90);
+}
+
+/// Whether the fields of an answer are those that `openapi.json` lists.
+#[track_caller]
+fn is_documented(schema: &Value, value: &Value) {
+    let schemas =
+        serde_json::from_str::<Value>(include_str!("../openapi.json")).unwrap()["components"]["schemas"].take();
+    let resolved = |schema: &Value| match schema["$ref"].as_str() {
+        Some(reference) => schemas[reference.rsplit('/').next().unwrap()].clone(),
+        None => schema.clone(),
+    };
+    let schema = resolved(schema);
+    let all = schema["allOf"].as_array().cloned().unwrap_or_else(|| vec![schema.clone()]);
+    let properties: BTreeMap<String, Value> =
+        all.iter().flat_map(|part| resolved(part)["properties"].as_object().cloned().unwrap_or_default()).collect();
+    let fields = value.as_object().unwrap();
+    assert!(fields.keys().eq(properties.keys()), "{:?} is answered, {:?} documented", fields.keys(), properties.keys());
+    for (name, field) in fields {
+        let property = &properties[name];
+        let nested = property["oneOf"].get(0).unwrap_or(property);
+        match field {
+            Value::Object(_) => is_documented(nested, field),
+            Value::Array(items) if items.first().is_some_and(Value::is_object) => {
+                items.iter().for_each(|item| is_documented(&nested["items"], item));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn every_field_is_documented() {
+    let by_hand = record("active", json!({"provider": "operator", "id": "e1"}));
+    let answer =
+        explained(vec![user(&[record("canceled", json!({})), by_hand])], &catalog(), "plan=pro", NOW, &history(2));
+    assert!(answer["changes_at"].is_object());
+    is_documented(&json!({"$ref": "#/components/schemas/Explanation"}), &answer);
 }
 
 #[test]

@@ -180,4 +180,11 @@ fn a_past_that_the_ledger_may_have_forgotten_is_not_whole() {
     assert!(!whole(&shop, "user_1", day(30)), "a record is missing");
     assert!(whole(&shop, "user_1", day(41)));
     assert!(!whole(&shop, "user_2", day(30)), "a deletion is missing");
+    let mut shop = Shop::new();
+    let sold = [("e1", "user_1", 21), ("e2", "org_1", 31)];
+    for (event_id, owner, at) in sold {
+        let sent = item_event(event_id, "active", T + at, item(owner, "i_1", "active", "pro", T + at));
+        deliver(&mut shop, &arrival(&sent, T + at * DAY_MS));
+    }
+    assert!(!whole(&shop, "user_1", day(30)), "it is another payer's today");
 }
