@@ -73,7 +73,7 @@ impl Asked {
     /// [`QuestionError`]; above all for a parameter we do not know: a misspelled condition that was passed over would
     /// leave the question "any paid plan", and its answer could be yes.
     pub fn from_query(query: &str) -> Result<Self, QuestionError> {
-        Self::from_pairs(form_urlencoded::parse(query.as_bytes()))
+        Self::from_pairs(&mut form_urlencoded::parse(query.as_bytes()))
     }
 
     /// Reads a query string that may also say at what time: `at`, as RFC 3339.
@@ -88,10 +88,10 @@ impl Asked {
             [(_, text)] => Some(Timestamp::parse_rfc3339(text).ok_or(QuestionError::UnusableTime)?),
             _ => return Err(QuestionError::UnusableTime),
         };
-        Ok((Self::from_pairs(rest)?, at))
+        Ok((Self::from_pairs(&mut rest.into_iter())?, at))
     }
 
-    fn from_pairs<'a>(pairs: impl IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>) -> Result<Self, QuestionError> {
+    fn from_pairs<'a>(pairs: &mut dyn Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>) -> Result<Self, QuestionError> {
         let mut asked = Self::default();
         let mut question = Question::default();
         for (name, value) in pairs {

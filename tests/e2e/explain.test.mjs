@@ -5,7 +5,7 @@ import { API_KEY, DAY_MS, Plangate, event, eventId, item, itemEvent, newOrg, new
 
 const ADMIN_TOKEN = "pga_0123456789abcdef";
 let plangate;
-before(async () => (plangate = await Plangate.start({ bindings: { ADMIN_TOKEN } })));
+before(async () => (plangate = await Plangate.start({ bindings: { ADMIN_TOKEN }, wrapped: true })));
 after(() => plangate.stop());
 
 const ask = (query, authorization = `Bearer ${API_KEY}`, method = "GET") =>
@@ -155,6 +155,17 @@ test("a tombstone decides, and its event is marked", async () => {
   assert.deepEqual(body.payers.map(({ payer }) => payer.id), [user, org]);
   assert.equal(body.events.length, 3);
   assert.deepEqual(body.events.filter(({ decided }) => decided).map((one) => one.event_id), [event_id]);
+});
+
+test("with D1 down nothing is explained, and with KV down all is", async () => {
+  const user = newUser();
+  await plangate.delivered(itemEvent(user));
+  await plangate.restart();
+  const ask = (faults) => plangate.request("GET", `/v1/explain?user_id=${user}`, { headers: { authorization: `Bearer ${API_KEY}`, "x-test-faults": faults } });
+  const down = await ask("d1");
+  assert.deepEqual([down.status, down.body.code], [503, "store_unavailable"]);
+  const { body } = await ask("kv_get");
+  assert.deepEqual([body.decision.allowed, body.check.source], [true, "d1"]);
 });
 
 test("an inquiry that makes no sense is refused", async () => {
