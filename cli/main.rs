@@ -1,8 +1,8 @@
 //! `plangate`: what the worker does, on the command line and without a server.
 //!
 //! In scope: signing and sending events, minting session tokens for development, checking a signature, playing a
-//! recorded history. All of it through the library that the worker runs. Out of scope: anything that decides; nothing
-//! here knows what a status grants.
+//! recorded history, asking the worker why. All of it through the library that the worker runs. Out of scope: anything
+//! that decides; nothing here knows what a status grants.
 //!
 //! Only this program reads the clock and prints. What a command answers goes to stdout; an error is one sentence on
 //! stderr. Exit codes: 0 yes, 1 no, 2 the command cannot be carried out as it was given.
@@ -26,6 +26,7 @@
 
 mod clock;
 mod compose;
+mod explain;
 mod failure;
 mod ids;
 mod look_up;
@@ -63,6 +64,7 @@ enum Command {
     Token(token::Args),
     Verify(verify::Args),
     Simulate(simulate::Args),
+    Explain(explain::Args),
 }
 
 fn main() -> ExitCode {
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Command::Token(args) => token::run(args, cli.json),
         Command::Verify(args) => verify::run(args, cli.json),
         Command::Simulate(args) => simulate::run(args),
+        Command::Explain(args) => explain::run(args, cli.json),
     };
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! One HTTP exchange: posting a signed body, and writing down what was said on both sides.
+//! One HTTP exchange: posting a signed body or asking as a server, and writing down what was said on both sides.
 
 use std::time::Duration;
 
@@ -7,10 +7,15 @@ use serde_json::value::RawValue;
 use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body, Proxy};
 
+use crate::failure::{Failure, usage};
+
 /// Svix gives a receiver 15 s, and so do we: <https://docs.svix.com/retries>.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// Of an answer no more than this is read, in bytes: the worker's are below 1 kB.
+/// Of an answer no more than this is read, in bytes: a receipt has below 1 kB, an explanation of much below 300 kB.
 const MAX_ANSWER_BYTES: u64 = 1 << 20;
+
+/// How this program names itself.
+pub const USER_AGENT: &str = concat!("plangate/", env!("CARGO_PKG_VERSION"));
 
 /// What is sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,19 +44,53 @@ pub struct Answer {
 /// # Errors
 /// One sentence on why there is no answer.
 pub fn post(request: &Request) -> Result<Answer, String> {
+    let mut post = agent(&request.url).post(&request.url);
+    for (name, value) in &request.headers {
+        post = post.header(name, value);
+    }
+    post.send(&request.body).and_then(read).map_err(|error| why_no_answer(&error))
+}
+
+/// Asks as a server, with its key. A redirect is not followed: the key is for this address.
+///
+/// # Errors
+/// One sentence on why there is no answer.
+pub fn get(url: &str, key: &str) -> Result<Answer, String> {
+    let get = agent(url).get(url).header("authorization", format!("Bearer {key}")).header("user-agent", USER_AGENT);
+    get.call().and_then(read).map_err(|error| why_no_answer(&error))
+}
+
+fn agent(url: &str) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
         .timeout_global(Some(TIMEOUT))
         // A proxy cannot reach this machine's own ports.
-        .proxy(Proxy::try_from_env().filter(|_| !is_local(&request.url)))
+        .proxy(Proxy::try_from_env().filter(|_| !is_local(url)))
         .build();
-    let mut post = Agent::new_with_config(config).post(&request.url);
-    for (name, value) in &request.headers {
-        post = post.header(name, value);
+    Agent::new_with_config(config)
+}
+
+/// The worker's address, without a slash at its end.
+///
+/// # Errors
+/// When it is none, or holds a secret.
+pub fn base(url: &str) -> Result<&str, Failure> {
+    let address = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let Some(address) = address else {
+        return Err(usage("--url is no address; give one that begins with http:// or https://"));
+    };
+    // It is printed and appears in messages.
+    if address.contains('@') {
+        return Err(usage("--url holds a user name or a password; leave them out"));
     }
-    post.send(&request.body).and_then(read).map_err(|error| why_no_answer(&error))
+    Ok(url.trim_end_matches('/'))
+}
+
+/// The failure that a missing answer is.
+pub fn no_answer(url: &str, why: &str) -> Failure {
+    Failure::No(format!("no answer from {url}: {why}; check --url, and that the worker runs (`npm start`)"))
 }
 
 fn is_local(url: &str) -> bool {

@@ -109,10 +109,7 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
         }
     }
     match answer {
-        Some(Err(why)) => Err(Failure::No(format!(
-            "no answer from {}: {why}; check --url, and that the worker runs (`npm start`)",
-            args.url
-        ))),
+        Some(Err(why)) => Err(send::no_answer(&args.url, &why)),
         _ if is_ok => Ok(Answer::Yes),
         _ => Ok(Answer::No),
     }
@@ -140,19 +137,11 @@ impl Args {
         signature: Vec<(&'static str, String)>,
         body: String,
     ) -> Result<Request, Failure> {
-        let address = self.url.strip_prefix("https://").or_else(|| self.url.strip_prefix("http://"));
-        let Some(address) = address else {
-            return Err(usage("--url is no address; give one that begins with http:// or https://"));
-        };
-        // It is printed and appears in messages.
-        if address.contains('@') {
-            return Err(usage("--url holds a user name or a password; leave them out"));
-        }
-        let fixed =
-            [("content-type", "application/json"), ("user-agent", concat!("plangate/", env!("CARGO_PKG_VERSION")))];
+        let base = send::base(&self.url)?;
+        let fixed = [("content-type", "application/json"), ("user-agent", send::USER_AGENT)];
         let fixed = fixed.map(|(name, value)| (name, value.to_owned()));
         Ok(Request {
-            url: format!("{}/webhooks/{provider}", self.url.trim_end_matches('/')),
+            url: format!("{base}/webhooks/{provider}"),
             headers: fixed.into_iter().chain(signature).map(|(name, value)| (name.to_owned(), value)).collect(),
             body,
         })

@@ -27,6 +27,8 @@ pub enum Source {
     Kv,
     /// The database.
     D1,
+    /// The ledger, for a time that is past.
+    Ledger,
 }
 
 /// The payers' facts, and where each came from. A user's comes before an organization's.
@@ -45,14 +47,25 @@ impl Facts {
         Self { sources: vec![source; snapshots.len()], snapshots: snapshots.into_iter().map(Rc::new).collect() }
     }
 
+    /// When the oldest fact that is looked at was read.
+    #[must_use]
+    pub fn as_of(&self) -> Option<Timestamp> {
+        self.snapshots.iter().map(|snapshot| snapshot.as_of).min()
+    }
+
+    /// How old the oldest fact is.
+    #[must_use]
+    pub fn age_seconds(&self, now: Timestamp) -> Option<i64> {
+        age_seconds(self.as_of(), now)
+    }
+
     /// The version and source of the payer that decided, and the age of the oldest fact that was looked at.
     fn provenance(&self, payer: Option<&Payer>) -> Provenance {
         let decider = self.snapshots.iter().zip(&self.sources).find(|(snapshot, _)| Some(&snapshot.payer) == payer);
         let (version, source) = decider
             .or_else(|| self.snapshots.iter().zip(&self.sources).next())
             .map_or((0, Source::D1), |(snapshot, source)| (snapshot.version, *source));
-        let as_of = self.snapshots.iter().map(|snapshot| snapshot.as_of).min();
-        Provenance { as_of, source, version }
+        Provenance { as_of: self.as_of(), source, version, age_seconds: None }
     }
 }
 
@@ -61,6 +74,9 @@ struct Provenance {
     as_of: Option<Timestamp>,
     source: Source,
     version: u64,
+    /// Only where an answer is explained: a check's is the same however often it is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age_seconds: Option<i64>,
 }
 
 /// The answer to one check.
@@ -88,10 +104,28 @@ pub struct CheckAnswers {
 /// Answers a check from these facts.
 #[must_use]
 pub fn check(facts: &Facts, catalog: &Catalog, policy: &Policy, question: &Question, now: Timestamp) -> CheckAnswer {
-    let Decision { allowed, reason, plan, status, payer, valid_until, .. } =
-        decide(facts.snapshots.iter().map(Rc::as_ref), catalog, policy, question, now);
-    let provenance = facts.provenance(payer.as_ref());
-    CheckAnswer { allowed, reason, plan, status, payer, valid_until, provenance }
+    CheckAnswer::new(facts, decide(facts.snapshots.iter().map(Rc::as_ref), catalog, policy, question, now))
+}
+
+impl CheckAnswer {
+    /// The answer that a decision from these facts is.
+    pub(crate) fn new(facts: &Facts, decision: Decision) -> Self {
+        let Decision { allowed, reason, plan, status, payer, valid_until, .. } = decision;
+        let provenance = facts.provenance(payer.as_ref());
+        Self { allowed, reason, plan, status, payer, valid_until, provenance }
+    }
+
+    /// The same, and how old its facts are.
+    #[must_use]
+    pub fn aged(mut self, now: Timestamp) -> Self {
+        self.provenance.age_seconds = age_seconds(self.provenance.as_of, now);
+        self
+    }
+}
+
+/// Whole seconds. The clocks of two machines differ a little, so what was just read may be from the future.
+fn age_seconds(as_of: Option<Timestamp>, now: Timestamp) -> Option<i64> {
+    as_of.map(|as_of| now.millis_since(as_of).div_euclid(1000).max(0))
 }
 
 /// Everything that the payers hold.

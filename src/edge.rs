@@ -6,6 +6,7 @@ mod bindings;
 mod caller;
 mod catalog;
 mod check;
+mod explain;
 mod health;
 mod isolate;
 mod keys;
@@ -94,6 +95,10 @@ impl Edge<'_> {
             "/v1/sync" => {
                 self.allow(&["POST"])?;
                 check::sync(self).await
+            }
+            "/v1/explain" => {
+                self.allow(&["GET", "HEAD"])?;
+                explain::explain(self).await
             }
             "/healthz" => {
                 self.allow(&["GET", "HEAD"])?;

@@ -5,12 +5,13 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 use crate::grant::Signed;
 use crate::payer::Payer;
 use crate::status::Status;
-use crate::time::{Timestamp, millis};
+use crate::time::{Timestamp, millis, whole_millis};
 
 /// What a verified delivery turned out to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,14 +50,14 @@ impl IgnoredReason {
     }
 }
 
-/// One thing that happened at a provider.
+/// One thing that happened at a provider. Its JSON is what the ledger keeps, and reads back as it was.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Event {
     /// The provider's name for it.
     #[serde(rename = "type")]
     pub event_type: String,
     /// When it happened there.
-    #[serde(serialize_with = "as_millis")]
+    #[serde(with = "whole_millis")]
     pub occurred_at: Timestamp,
     /// Whom it is about, where it says so.
     #[serde(serialize_with = "as_key")]
@@ -97,6 +98,12 @@ impl Version {
     pub fn new(occurred_at: Timestamp, sent_at: Timestamp, progress: u8, event_id: &str) -> Self {
         Self(format!("{:015}.{:015}.{progress:02}.{event_id}", occurred_at.as_millis(), sent_at.as_millis()))
     }
+
+    /// The text that is stored and compared.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Display for Version {
@@ -116,7 +123,7 @@ pub struct Record {
     /// The version of it that this event shows.
     pub version: Version,
     /// When the object was last changed at the provider.
-    #[serde(serialize_with = "as_millis")]
+    #[serde(with = "whole_millis")]
     pub occurred_at: Timestamp,
     /// Whose it is.
     #[serde(serialize_with = "as_key")]
@@ -242,7 +249,7 @@ pub struct Payment {
     /// The version of it that this event shows.
     pub version: Version,
     /// When the attempt last changed.
-    #[serde(serialize_with = "as_millis")]
+    #[serde(with = "whole_millis")]
     pub occurred_at: Timestamp,
     /// Who was charged.
     #[serde(serialize_with = "as_key")]
@@ -258,7 +265,7 @@ pub struct Payment {
     /// `checkout` or `recurring`.
     pub charge_type: Option<String>,
     /// When the attempt was made.
-    #[serde(serialize_with = "as_millis")]
+    #[serde(with = "whole_millis")]
     pub created_at: Timestamp,
     /// Why it failed, as a code.
     pub failure_code: Option<String>,
@@ -281,11 +288,6 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's `serialize_with` passes the field by reference")]
-fn as_millis<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_i64(moment.as_millis())
-}
-
 #[allow(clippy::ref_option, reason = "serde's `serialize_with` passes the field by reference")]
 fn as_key<S: Serializer>(payer: &Option<Payer>, serializer: S) -> Result<S::Ok, S::Error> {
     payer.as_ref().map(Payer::key).serialize(serializer)
@@ -294,6 +296,151 @@ fn as_key<S: Serializer>(payer: &Option<Payer>, serializer: S) -> Result<S::Ok, 
 fn as_text<S: Serializer>(status: &Status, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(status.as_str())
 }
+
+/// The fields of a JSON object, read by hand: what serde would derive for the shapes of an event is several times as long,
+/// and a worker starts the faster the shorter it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Fields<'a>(pub(crate) &'a Value);
+
+impl Fields<'_> {
+    pub(crate) fn text(self, name: &str) -> Option<String> {
+        Some(self.0.get(name)?.as_str()?.to_owned())
+    }
+
+    pub(crate) fn moment(self, name: &str) -> Option<Timestamp> {
+        Some(Timestamp::from_millis(self.0.get(name)?.as_i64()?))
+    }
+
+    fn number(self, name: &str) -> Option<i64> {
+        self.0.get(name)?.as_i64()
+    }
+
+    /// `Some(None)` where the field is missing or null; `None` where it is something else than it should be.
+    #[allow(clippy::option_option, reason = "`?` then works for both kinds of field")]
+    fn optional<T>(self, name: &str, read: fn(Self, &str) -> Option<T>) -> Option<Option<T>> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Some(None),
+            Some(_) => read(self, name).map(Some),
+        }
+    }
+
+    fn payer(self, name: &str) -> Option<Payer> {
+        Payer::from_key(self.0.get(name)?.as_str()?)
+    }
+
+    fn list<T>(self, name: &str, read: fn(&Value) -> Option<T>) -> Option<Vec<T>> {
+        match self.0.get(name) {
+            None => Some(Vec::new()),
+            Some(list) => list.as_array()?.iter().map(read).collect(),
+        }
+    }
+}
+
+impl Event {
+    /// Reads the JSON that the ledger keeps; none for what this version of the code never wrote.
+    #[must_use]
+    pub fn read(json: &Value) -> Option<Self> {
+        let fields = Fields(json);
+        Some(Self {
+            event_type: fields.text("type")?,
+            occurred_at: fields.moment("occurred_at")?,
+            payer: fields.optional("payer", Fields::payer)?,
+            deleted_at: fields.optional("deleted_at", Fields::moment)?,
+            records: fields.list("records", Record::read)?,
+            payments: fields.list("payments", Payment::read)?,
+            signed: match json.get("signed").map(Fields) {
+                None => None,
+                Some(signed) => Some(Signed { by: signed.text("by")?, why: signed.text("why")? }),
+            },
+        })
+    }
+}
+
+impl Record {
+    fn read(json: &Value) -> Option<Self> {
+        let fields = Fields(json);
+        let nested = |name: &str| json.get(name).filter(|nested| !nested.is_null());
+        Some(Self {
+            id: fields.text("id")?,
+            version: Version(fields.text("version")?),
+            occurred_at: fields.moment("occurred_at")?,
+            payer: fields.optional("payer", Fields::payer)?,
+            customer: fields.optional("customer", Fields::text)?,
+            subscription: fields.optional("subscription", Fields::text)?,
+            plan: match nested("plan") {
+                None => None,
+                Some(plan) => Some(PlanRef::read(plan)?),
+            },
+            state: match nested("state") {
+                None => None,
+                Some(state) => Some(State::read(state)?),
+            },
+            trial: json.get("trial")?.as_bool()?,
+            started_at: fields.optional("started_at", Fields::moment)?,
+        })
+    }
+}
+
+impl PlanRef {
+    fn read(json: &Value) -> Option<Self> {
+        let fields = Fields(json);
+        let id = fields.optional("id", Fields::text)?;
+        Some(Self { key: fields.text("key")?, id, free: json.get("free")?.as_bool()? })
+    }
+}
+
+impl State {
+    fn read(json: &Value) -> Option<Self> {
+        let fields = Fields(json);
+        let moment = |name| fields.optional(name, Fields::moment);
+        Some(Self {
+            status: Status::parse(json.get("status")?.as_str()?),
+            period_start: moment("period_start")?,
+            period_end: moment("period_end")?,
+            interval: fields.optional("interval", Fields::text)?,
+            cancel_at: moment("cancel_at")?,
+            canceled_at: moment("canceled_at")?,
+            ended_at: moment("ended_at")?,
+            past_due_since: moment("past_due_since")?,
+            seats: fields.optional("seats", Fields::number)?.map(Seats::from_stored),
+            failed_attempts: u32::try_from(fields.number("failed_attempts")?).ok()?,
+            last_failure_at: moment("last_failure_at")?,
+        })
+    }
+}
+
+impl Payment {
+    fn read(json: &Value) -> Option<Self> {
+        let fields = Fields(json);
+        Some(Self {
+            id: fields.text("id")?,
+            version: Version(fields.text("version")?),
+            occurred_at: fields.moment("occurred_at")?,
+            payer: fields.optional("payer", Fields::payer)?,
+            payment: fields.optional("payment", Fields::text)?,
+            status: fields.text("status")?,
+            amount: fields.optional("amount", Fields::number)?,
+            currency: fields.optional("currency", Fields::text)?,
+            charge_type: fields.optional("charge_type", Fields::text)?,
+            created_at: fields.moment("created_at")?,
+            failure_code: fields.optional("failure_code", Fields::text)?,
+        })
+    }
+}
+
+/// Deserialized by the readers above, so that what keeps events or their parts can be.
+macro_rules! deserialized_by_reading {
+    ($($shape:ty),*) => {$(
+        impl<'de> Deserialize<'de> for $shape {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let json = Value::deserialize(deserializer)?;
+                Self::read(&json).ok_or_else(|| serde::de::Error::custom("not an event in normal form"))
+            }
+        }
+    )*};
+}
+
+deserialized_by_reading!(Event, PlanRef, State, Payment);
 
 #[cfg(test)]
 mod tests {

@@ -3,8 +3,10 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::event::{Event, Fields};
 use crate::payer::Payer;
 use crate::store::{Outcome, Param};
 use crate::time::{Timestamp, millis};
@@ -186,6 +188,67 @@ impl Page {
         events.truncate(limit);
         let next_cursor = events.last().filter(|_| has_more).map(|row| row.seq);
         Ok(Self { events, next_cursor })
+    }
+}
+
+/// The events behind what payers hold, newest first.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct History {
+    /// The events.
+    pub events: Vec<Recorded>,
+    /// There may be more of them than are here.
+    pub is_cut: bool,
+}
+
+/// An event as the ledger has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recorded {
+    /// Its place in the ledger.
+    pub seq: u64,
+    /// Who sent it.
+    pub provider: String,
+    /// The idempotency key.
+    pub event_id: String,
+    /// When it first reached us.
+    pub received_at: Timestamp,
+    /// What became of it.
+    pub outcome: String,
+    /// What it says.
+    pub event: Event,
+}
+
+impl History {
+    /// Reads one row of what `src/store/history.sql` answers. An event that this version of the code cannot read is
+    /// missing, and a history with something missing is cut.
+    pub fn read(&mut self, is_cut: bool, event: Option<&str>) {
+        let read = event.map(|text| serde_json::from_str(text).ok().and_then(|json| Recorded::read(&json)));
+        self.is_cut |= is_cut || read == Some(None);
+        self.events.extend(read.flatten());
+    }
+
+    /// Takes in another payer's history. An event about both is here once.
+    pub fn merge(&mut self, other: Self) {
+        self.is_cut |= other.is_cut;
+        for recorded in other.events {
+            let place = self.events.partition_point(|known| known.seq > recorded.seq);
+            if self.events.get(place).is_none_or(|known| known.seq != recorded.seq) {
+                self.events.insert(place, recorded);
+            }
+        }
+    }
+}
+
+impl Recorded {
+    fn read(json: &Value) -> Option<Self> {
+        let fields = Fields(json);
+        Some(Self {
+            seq: json.get("seq")?.as_u64()?,
+            provider: fields.text("provider")?,
+            event_id: fields.text("event_id")?,
+            received_at: fields.moment("received_at")?,
+            outcome: fields.text("outcome")?,
+            event: Event::read(json.get("event")?)?,
+        })
     }
 }
 

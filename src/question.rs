@@ -1,10 +1,12 @@
 //! What a check asks, and how it is written in a query or a JSON body.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
 
 use crate::payer::{MAX_PAYER_ID_BYTES, Payer, PayerKind};
+use crate::time::Timestamp;
 
 /// The most questions that one `POST /v1/check` may ask.
 pub const MAX_QUESTIONS: usize = 100;
@@ -71,9 +73,28 @@ impl Asked {
     /// [`QuestionError`]; above all for a parameter we do not know: a misspelled condition that was passed over would
     /// leave the question "any paid plan", and its answer could be yes.
     pub fn from_query(query: &str) -> Result<Self, QuestionError> {
+        Self::from_pairs(&mut form_urlencoded::parse(query.as_bytes()))
+    }
+
+    /// Reads a query string that may also say at what time: `at`, as RFC 3339.
+    ///
+    /// # Errors
+    /// [`QuestionError`], as for a query without it.
+    pub fn from_query_at(query: &str) -> Result<(Self, Option<Timestamp>), QuestionError> {
+        let (times, rest): (Vec<_>, Vec<_>) =
+            form_urlencoded::parse(query.as_bytes()).partition(|(name, _)| name == "at");
+        let at = match times.as_slice() {
+            [] => None,
+            [(_, text)] => Some(Timestamp::parse_rfc3339(text).ok_or(QuestionError::UnusableTime)?),
+            _ => return Err(QuestionError::UnusableTime),
+        };
+        Ok((Self::from_pairs(&mut rest.into_iter())?, at))
+    }
+
+    fn from_pairs<'a>(pairs: &mut dyn Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>) -> Result<Self, QuestionError> {
         let mut asked = Self::default();
         let mut question = Question::default();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        for (name, value) in pairs {
             match name.as_ref() {
                 "plan" => question.conditions.push(Condition::parse(What::Plan, &value)?),
                 "feature" => question.conditions.push(Condition::parse(What::Feature, &value)?),
@@ -157,6 +178,8 @@ pub enum QuestionError {
     UnusablePayer,
     /// `user_id` or `org_id` more than once.
     GivenTwice,
+    /// A time that is none, or two of them.
+    UnusableTime,
     /// A body that is not the JSON we expect.
     UnreadableBody(String),
     /// A list of questions and one beside it.
@@ -185,6 +208,7 @@ impl fmt::Display for QuestionError {
             }
             Self::UnusablePayer => write!(f, "an id has 1 to {MAX_PAYER_ID_BYTES} bytes"),
             Self::GivenTwice => f.write_str("`user_id` and `org_id` may be given once"),
+            Self::UnusableTime => f.write_str("`at` is one RFC 3339 time, such as `2026-12-01T00:00:00Z`"),
             Self::UnreadableBody(cause) => write!(f, "the body is not the JSON that is expected here: {cause}"),
             Self::ListAndSingle => f.write_str("give either `checks` or `plan` and `feature`, not both"),
             Self::NoQuestion => f.write_str("`checks` is empty"),
@@ -243,6 +267,25 @@ mod tests {
         for (query, expected) in cases {
             assert_eq!(Asked::from_query(query).unwrap_err(), expected, "{query}");
         }
+    }
+
+    #[test]
+    fn a_time_may_be_asked_about_where_it_means_something() {
+        let asked = Asked::from_query("plan=pro").unwrap();
+        let at = Timestamp::parse_rfc3339("2026-12-01T00:00:00Z");
+        for query in ["at=2026-12-01T00:00:00Z&plan=pro", "plan=pro&at=2026-12-01T01:00:00%2B01:00"] {
+            assert_eq!(Asked::from_query_at(query), Ok((asked.clone(), at)), "{query}");
+        }
+        assert_eq!(Asked::from_query_at("plan=pro"), Ok((asked, None)));
+        for query in ["at=yesterday", "at=", "at=2026-12-01T00:00:00Z&at=2026-12-01T00:00:00Z"] {
+            assert_eq!(Asked::from_query_at(query), Err(QuestionError::UnusableTime), "{query}");
+        }
+        assert_eq!(Asked::from_query_at("plna=pro"), Err(QuestionError::UnknownParameter("plna".into())));
+        assert_eq!(
+            Asked::from_query("at=2026-12-01T00:00:00Z"),
+            Err(QuestionError::UnknownParameter("at".into())),
+            "a check is about now"
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use crate::event::Seats;
 use crate::payer::Payer;
 use crate::status::Status;
-use crate::time::{Timestamp, millis};
+use crate::time::{Timestamp, millis, whole_millis};
 
 /// How far the clocks of two of Cloudflare's machines may be apart.
 const CLOCKS_DIFFER_MS: i64 = 10_000;
@@ -21,13 +21,13 @@ pub struct Snapshot {
     /// Grows with every delivery about the payer; 0 for one we have never heard of.
     pub version: u64,
     /// When the database was read.
-    #[serde(deserialize_with = "moment")]
+    #[serde(deserialize_with = "whole_millis::deserialize")]
     pub as_of: Timestamp,
     /// Set once the payer was deleted.
     #[serde(with = "millis")]
     pub deleted_at: Option<Timestamp>,
     #[serde(rename = "trial_used")]
-    trial_used: u8,
+    pub(crate) trial_used: u8,
     /// Charges that failed since the last one that was paid.
     pub failed_attempts: u32,
     /// The last charge that failed.
@@ -40,7 +40,7 @@ pub struct Snapshot {
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 pub struct Failure {
     /// When.
-    #[serde(deserialize_with = "moment")]
+    #[serde(deserialize_with = "whole_millis::deserialize")]
     pub at: Timestamp,
     /// Why, as the provider's code.
     pub code: Option<String>,
@@ -58,7 +58,7 @@ pub struct StoredRecord {
     /// The provider's id of the plan, when that is not the key.
     pub plan_id: Option<String>,
     #[serde(rename = "free")]
-    plan_free: u8,
+    pub(crate) plan_free: u8,
     /// Its status.
     #[serde(deserialize_with = "status")]
     pub status: Status,
@@ -90,14 +90,14 @@ pub struct StoredRecord {
     #[serde(with = "millis")]
     pub past_due_since: Option<Timestamp>,
     #[serde(rename = "seats")]
-    stored_seats: Option<i64>,
+    pub(crate) stored_seats: Option<i64>,
     /// Failed charges, where the event itself counted them.
     pub failed_attempts: u32,
     /// The last failed charge, where the event itself told.
     #[serde(with = "millis")]
     pub last_failure_at: Option<Timestamp>,
     /// When the object last changed at the provider.
-    #[serde(deserialize_with = "moment")]
+    #[serde(deserialize_with = "whole_millis::deserialize")]
     pub occurred_at: Timestamp,
     /// The event that showed it so.
     pub event_id: String,
@@ -162,10 +162,6 @@ impl std::error::Error for UnreadableSnapshot {}
 fn payer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Payer, D::Error> {
     let key = String::deserialize(deserializer)?;
     Payer::from_key(&key).ok_or_else(|| serde::de::Error::custom("not the key of a payer"))
-}
-
-fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-    i64::deserialize(deserializer).map(Timestamp::from_millis)
 }
 
 fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Status, D::Error> {

@@ -53,6 +53,7 @@ static SNAPSHOTS: LazyLock<String> = LazyLock::new(|| {
 });
 static HELD: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/held.sql")));
 static HEALTH: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/health.sql")));
+static HISTORY: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/history.sql")));
 static LEDGER: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/ledger.sql")));
 // A condition that may be off uses no index, so those that have one are made plain where they are on.
 static LEDGER_OF_PAYER: LazyLock<String> = LazyLock::new(|| LEDGER.replace("(?3 IS NULL OR payer = ?3)", "payer = ?3"));
@@ -248,6 +249,18 @@ pub fn ledger(filter: &Filter) -> Statement {
         _ => &LEDGER,
     };
     Statement { sql, params: filter.params() }
+}
+
+/// Rows of the ledger that are looked at for one payer's history. What is not about what the payer holds is passed over,
+/// and a payer has fewer than a few hundred of these in `RETENTION_DAYS`.
+const LOOKED_AT: i64 = 2_000;
+
+/// Reads the events behind what a payer holds, as they were known at `at`, the newest `limit` of them: rows of `cut` and
+/// `event` (see [`crate::ledger::History`]).
+#[must_use]
+pub fn history(payer: &Payer, at: Timestamp, limit: u32) -> Statement {
+    let params = vec![payer.key().as_str().into(), at.into(), Param::Integer(limit.into()), Param::Integer(LOOKED_AT)];
+    Statement { sql: &HISTORY, params }
 }
 
 /// Derives the state anew from a row of the ledger, as one transaction that answers like [`webhook`]. Where nothing was

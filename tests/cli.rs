@@ -783,9 +783,175 @@ fn trigger_refuses_options_that_an_event_has_no_place_for() {
 
 // ---- all ----
 
+// ---- explain ----
+
+const SERVER_KEY: &str = "pgk_0123456789abcdef";
+
+/// What the worker answers for a payer whose subscription was canceled and who was given a feature, which was taken back.
+fn explanation(allowed: bool) -> Value {
+    json!({
+        "question": {"user_id": "user_1", "org_id": null, "conditions": [{"what": "plan", "name": "pro", "scope": null}]},
+        "at": "2026-01-01T00:00:00Z", "now": "2026-01-01T00:00:00Z",
+        "decision": {"allowed": allowed, "reason": "canceled_until_period_end", "plan": "pro", "status": "canceled",
+            "payer": {"type": "user", "id": "user_1"}, "valid_until": "2026-01-31T00:00:00Z",
+            "as_of": "2026-01-01T00:00:00Z", "source": "d1", "version": 4, "age_seconds": 0},
+        "rule": {"code": "until_period_end", "text": "canceled grants until period_end: until 2026-01-31T00:00:00Z"},
+        "changes_at": {"at": "2026-01-31T00:00:00Z", "allowed": false, "reason": "expired"},
+        "payers": [{"payer": {"type": "user", "id": "user_1"}, "version": 4, "deleted_at": null, "records": [
+            {"provider": "clerk", "id": "i_1", "plan": "pro", "feature": null, "plan_key": "pro", "status": "canceled",
+                "period_start": "2026-01-01T00:00:00Z", "period_end": "2026-01-31T00:00:00Z", "past_due_since": null,
+                "occurred_at": "2026-01-01T00:00:00Z", "event_id": "msg_2", "granted": null, "revoked": null,
+                "allowed": true, "reason": "canceled_until_period_end", "valid_until": "2026-01-31T00:00:00Z",
+                "decided": true},
+            {"provider": "operator", "id": "g_1", "plan": null, "feature": "export", "plan_key": "feature:export",
+                "status": "ended", "period_start": null, "period_end": null, "past_due_since": null,
+                "occurred_at": "2025-12-30T00:00:00Z", "event_id": "r_1",
+                "granted": {"by": "ada", "why": "a bug"}, "revoked": {"by": "bob", "why": "a mistake"},
+                "allowed": false, "reason": "expired", "valid_until": null, "decided": false},
+        ]}],
+        "events": [{"seq": 9, "provider": "clerk", "event_id": "msg_2", "type": "subscriptionItem.canceled",
+            "payer": {"type": "user", "id": "user_1"}, "occurred_at": "2026-01-01T00:00:00Z",
+            "received_at": "2026-01-01T00:00:01Z", "outcome": "stored", "records": ["i_1"], "decided": true}],
+        "has_more_events": true, "complete": true, "source": "d1", "as_of": "2026-01-01T00:00:00Z", "age_seconds": 0,
+        "check": {"allowed": true, "reason": "active", "plan": "pro", "status": "active", "payer": null,
+            "valid_until": null, "as_of": "2025-12-31T23:59:00Z", "source": "kv", "version": 3, "age_seconds": 60},
+    })
+}
+
+fn explains(allowed: bool) -> Recorder {
+    let body = explanation(allowed).to_string();
+    Recorder::start(answer("200 OK", "content-type: application/json\r\n", &body))
+}
+
+#[test]
+fn explain_asks_as_a_server_and_writes_the_answer_down() {
+    let recorder = explains(true);
+    let asked = [
+        "explain",
+        "--user",
+        "user_1",
+        "--org",
+        "org 1",
+        "--plan",
+        "pro",
+        "--plan",
+        "org:team",
+        "--feature",
+        "a&b",
+        "--at",
+        "1767225600",
+        "--url",
+        &format!("{}/", recorder.url),
+        "--api-key",
+        SERVER_KEY,
+    ];
+    let ran = run(&mut plangate(&asked), "");
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let expected = "yes now: canceled_until_period_end, holding pro
+rule: canceled grants until period_end: until 2026-01-31T00:00:00Z (until_period_end)
+from 2026-01-31T00:00:00Z on: no, expired
+a check is answered: yes, active, from kv (version 3, 60 s old; the facts are at version 4)
+user:user_1, version 4
+  * clerk i_1: pro canceled, yes (canceled_until_period_end) until 2026-01-31T00:00:00Z
+      period 2026-01-01T00:00:00Z to 2026-01-31T00:00:00Z
+      as msg_2 told it at 2026-01-01T00:00:00Z
+    operator g_1: export ended, no (expired)
+      period open to open
+      as r_1 told it at 2025-12-30T00:00:00Z
+      given by ada: a bug
+      taken back by bob: a mistake
+events, newest first
+  * 2026-01-01T00:00:01Z subscriptionItem.canceled clerk msg_2 stored: i_1
+  and more
+";
+    assert_eq!(ran.stdout, expected);
+    let recorded = recorder.next();
+    assert_eq!(
+        recorded.line,
+        "GET /v1/explain?user_id=user_1&org_id=org+1&plan=pro&plan=org%3Ateam&feature=a%26b\
+         &at=2026-01-01T00%3A00%3A00Z HTTP/1.1"
+    );
+    assert_eq!(recorded.header("authorization"), format!("Bearer {SERVER_KEY}"));
+
+    let ran = run(plangate(&asked).arg("--json"), "");
+    assert_eq!((ran.code, ran.json()), (0, explanation(true)));
+}
+
+#[test]
+fn explain_says_no_with_its_exit_code() {
+    let args = |url: &str| plangate(&["explain", "--user", "user_1", "--url", url, "--api-key", SERVER_KEY]);
+    assert_eq!(run(&mut args(&explains(false).url), "").code, 1);
+    let ran = run(args(&explains(false).url).arg("--json"), "");
+    assert_eq!((ran.code, ran.json()), (1, explanation(false)));
+
+    let problem = || Recorder::start(answer("401 Unauthorized", "", r#"{"code":"invalid_api_key"}"#));
+    let ran = run(&mut args(&problem().url), "");
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, "401 Unauthorized\n  {\"code\":\"invalid_api_key\"}\n"));
+    let ran = run(args(&problem().url).arg("--json"), "");
+    assert_eq!((ran.code, ran.json()), (1, json!({"code": "invalid_api_key"})));
+
+    let ran = run(&mut args(&Recorder::start(answer("200 OK", "", "hello")).url), "");
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    assert!(ran.stderr.contains("answered something else"), "{}", ran.stderr);
+    let ran = run(&mut args(&Recorder::start(String::new()).url), "");
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.starts_with("no answer from "), "{}", ran.stderr);
+    // The key is for this address and no other.
+    let elsewhere = Recorder::start(answer("302 Found", "location: http://127.0.0.1:9/\r\n", ""));
+    assert_eq!(run(&mut args(&elsewhere.url), "").stdout, "302 Found\n  \n");
+}
+
+#[test]
+fn explain_takes_the_key_from_the_option_then_the_environment_then_dev_vars() {
+    let folder = scratch("explain-dev-vars");
+    std::fs::write(folder.join(".dev.vars"), "API_KEYS='pgk_of_the_file_0123, pgk_other_0123456789'\n").unwrap();
+    let recorder = explains(true);
+    let command = || {
+        let mut command = plangate(&["explain", "--org", "org_1", "--url", &recorder.url]);
+        command.current_dir(&folder);
+        command
+    };
+    let asked_with = |command: &mut Command| {
+        assert_eq!(run(command, "").code, 0);
+        recorder.next().header("authorization")
+    };
+    assert_eq!(asked_with(&mut command()), "Bearer pgk_of_the_file_0123", "the first of a list");
+    assert_eq!(asked_with(command().env("API_KEYS", SERVER_KEY)), format!("Bearer {SERVER_KEY}"));
+    let given = asked_with(command().env("API_KEYS", SERVER_KEY).args(["--api-key", "pgk_given"]));
+    assert_eq!(given, "Bearer pgk_given");
+}
+
+#[test]
+fn explain_refuses_what_it_cannot_ask() {
+    let cases: [(&[&str], &str); 5] = [
+        (&["--plan", "pro"], "there is nobody to ask about; give --user, --org or both\n"),
+        (
+            &["--user", "u"],
+            "there is no server key; give --api-key, or set API_KEYS in the environment or in `.dev.vars`\n",
+        ),
+        (
+            &["--user", "u", "--api-key", "ä"],
+            "the server key goes into a header; give one of visible ASCII characters\n",
+        ),
+        (
+            &["--user", "u", "--api-key", SERVER_KEY, "--url", "localhost"],
+            "--url is no address; give one that begins with http:// or https://\n",
+        ),
+        (
+            &["--user", "u", "--api-key", SERVER_KEY, "--url", "http://a:b@localhost"],
+            "--url holds a user name or a password; leave them out\n",
+        ),
+    ];
+    for (args, stderr) in cases {
+        let ran = run(plangate(&["explain"]).args(args), "");
+        assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (2, "", stderr));
+    }
+    assert_eq!(run(&mut plangate(&["explain", "--user", "u", "--at", "yesterday"]), "").code, 2);
+}
+
 #[test]
 fn every_command_shows_an_example() {
-    for command in ["trigger", "token", "verify", "simulate"] {
+    for command in ["trigger", "token", "verify", "simulate", "explain"] {
         let ran = run(&mut plangate(&[command, "--help"]), "");
         assert_eq!(ran.code, 0);
         assert!(ran.stdout.contains("\nExample:\n  "), "{command}");
@@ -946,7 +1112,8 @@ impl Recorded {
         let headers: Vec<(String, String)> =
             lines.filter_map(|line| line.split_once(": ").map(|(name, value)| (name.into(), value.into()))).collect();
         let mut recorded = Self { line: first, headers, body: Vec::new() };
-        recorded.body = vec![0; recorded.header("content-length").parse().unwrap()];
+        // A question has no body.
+        recorded.body = vec![0; recorded.header("content-length").parse().unwrap_or(0)];
         reader.read_exact(&mut recorded.body).unwrap();
         recorded
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use plangate::decide::Reason;
 use plangate::delivery::VerifyError;
+use plangate::explain::RuleCode;
 use plangate::provider::PROVIDERS;
 use plangate::store::Outcome;
 use serde_json::Value;
@@ -51,6 +52,12 @@ fn the_closed_list_of_reasons_is_the_same_everywhere() {
     for reason in reasons() {
         assert!(README.contains(&format!("`{reason}`")), "{reason} is not in the README");
     }
+}
+
+#[test]
+fn the_closed_list_of_rules_is_documented() {
+    let codes = RuleCode::ALL.map(|code| serde_json::to_value(code).unwrap().as_str().unwrap().to_owned());
+    assert_eq!(texts(&openapi()["components"]["schemas"]["RuleCode"]["enum"]), codes.into());
 }
 
 #[test]

@@ -9,6 +9,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod seeded;
+
 use plangate::api::{Api, Reading};
 use plangate::delivery::Verified;
 use plangate::event::Parsed;
@@ -18,6 +20,7 @@ use plangate::reconcile::{Silence, differences, likely_cause};
 use plangate::store::Outcome;
 use plangate::store::sqlite::SqliteStore;
 use plangate::time::{DAY_MS, Timestamp};
+use seeded::Numbers;
 use serde_json::{Value, json};
 
 /// The start of 2026.
@@ -279,39 +282,26 @@ fn records_of_other_providers_and_payers_are_left_alone() {
     assert_eq!(shop.read(&subscription(&[]), T + 6 * MINUTE), [""; 0]);
 }
 
-/// A stream of numbers from a seed (SplitMix64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % u64::try_from(bound).unwrap()).unwrap()
-    }
-}
-
 #[test]
 fn readings_and_webhooks_in_any_order_end_in_what_the_provider_last_said() {
     let statuses = ["active", "canceled", "past_due", "upcoming", "ended", "incomplete"];
     for seed in 0..400 {
-        let mut numbers = Numbers(seed);
+        let mut numbers = Numbers::new(seed);
         // What was true when: the version that each minute ends with.
         let mut truth: Vec<Value> = Vec::new();
         for minute in 0..12 {
-            let mut next = item("i_1", statuses[numbers.below(statuses.len())], T + minute * MINUTE);
-            next["period_end"] = json!(T + numbers.below(90) as i64 * DAY_MS);
+            let mut next = item("i_1", statuses[numbers.index(statuses.len())], T + minute * MINUTE);
+            next["period_end"] = json!(T + numbers.index(90) as i64 * DAY_MS);
             truth.push(next);
         }
         // Webhooks come late, twice, or not at all; readings show what is true at their time, and are stored late too.
         let mut steps: Vec<(usize, usize, bool)> = Vec::new();
         for version in 0..truth.len() {
-            for _ in 0..numbers.below(3) {
-                steps.push((version + numbers.below(6), version, false));
+            for _ in 0..numbers.index(3) {
+                steps.push((version + numbers.index(6), version, false));
             }
-            if numbers.below(2) == 0 {
-                steps.push((version + numbers.below(2), version, true));
+            if numbers.index(2) == 0 {
+                steps.push((version + numbers.index(2), version, true));
             }
         }
         steps.sort_by_key(|(when, ..)| *when);

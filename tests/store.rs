@@ -18,10 +18,13 @@ mod convergence;
 mod history;
 #[path = "store/lifecycles.rs"]
 mod lifecycles;
+#[path = "store/past.rs"]
+mod past;
 #[path = "store/plans.rs"]
 mod plans;
 #[path = "store/rules.rs"]
 mod rules;
+mod seeded;
 
 use plangate::decide::Reason;
 use plangate::event::{IgnoredReason, Parsed};

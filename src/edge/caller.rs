@@ -44,6 +44,15 @@ impl Caller {
         Ok(Self::Session(session))
     }
 
+    /// Verifies a server, where nobody else may ask.
+    pub(super) fn server_of(edge: &Edge<'_>) -> Result<Self, Failure> {
+        let header = edge.request.header("authorization");
+        match header.as_deref().and_then(bearer) {
+            Some(presented) if presented.split('.').count() != 3 => server(edge, presented),
+            _ => Err(Failure::ServerKeyRequired),
+        }
+    }
+
     /// The payers that the question is about: the user before the organization.
     pub(super) fn payers(self, asked: &Asked) -> Result<Vec<Payer>, QuestionError> {
         let named: Vec<Payer> = asked.user.iter().chain(&asked.org).cloned().collect();

@@ -12,7 +12,7 @@ use super::{Edge, catalog, isolate};
 use crate::answer::{self, CheckAnswer, CheckAnswers, Entitlements, Facts, Source};
 use crate::catalog::Catalog;
 use crate::payer::Payer;
-use crate::question::{Asked, QuestionError};
+use crate::question::{Asked, Question, QuestionError};
 use crate::snapshot::Snapshot;
 
 /// The longest body of a `POST /v1/check`: 100 checks with two names of 255 bytes each fit.
@@ -64,6 +64,19 @@ async fn answer_all(
     let stored = store::read(edge.env, payers, edge.now).await?;
     let facts = from_d1(edge, stored, &cached);
     Ok(decide(&facts))
+}
+
+/// What a check would be answered at this moment on this isolate without asking D1, if it would be. Nothing is remembered.
+pub(super) async fn without_d1(
+    edge: &Edge<'_>,
+    catalog: &Catalog,
+    question: &Question,
+    payers: &[Payer],
+) -> Option<CheckAnswer> {
+    let cached = Cached::look(edge, payers).await;
+    let facts = cached.facts()?;
+    let answer = answer::check(&facts, catalog, &edge.settings.policy, question, edge.now);
+    (cached.may_deny || answer.allowed).then_some(answer)
 }
 
 /// Lists everything the caller's payers hold. A plan that is not in the list is a denial, so the list is as fresh as one.
@@ -182,8 +195,19 @@ impl Cached {
         }
     }
 
-    /// Memory first, then KV for what memory does not have.
+    /// As [`look`](Self::look), and remembers what came from KV.
     async fn load(edge: &Edge<'_>, payers: &[Payer]) -> Self {
+        let cached = Self::look(edge, payers).await;
+        for (snapshot, source) in cached.found.iter().flatten() {
+            if *source == Source::Kv {
+                isolate::remember_snapshot(snapshot, Source::Kv, edge.now);
+            }
+        }
+        cached
+    }
+
+    /// Memory first, then KV for what memory does not have.
+    async fn look(edge: &Edge<'_>, payers: &[Payer]) -> Self {
         let mut cached = Self::from_memory(edge, payers);
         if cached.found.iter().all(Option::is_some) {
             return cached;
@@ -198,10 +222,7 @@ impl Cached {
         for ((payer, found), reading) in payers.iter().zip(&mut cached.found).zip(begun) {
             let Some(reading) = reading else { continue };
             let copy = store::copy(reading, payer).await.filter(|copy| copy.is_within(ttl_ms(edge), edge.now));
-            if let Some(snapshot) = copy.map(Rc::new) {
-                isolate::remember_snapshot(&snapshot, Source::Kv, edge.now);
-                *found = Some((snapshot, Source::Kv));
-            }
+            *found = copy.map(|snapshot| (Rc::new(snapshot), Source::Kv));
         }
         cached
     }
@@ -218,7 +239,7 @@ impl Cached {
         self.copies_were_read
             && match self.found.get(index) {
                 Some(Some((copy, Source::Kv))) => copy.version < snapshot.version,
-                Some(Some((_, Source::Memory | Source::D1))) => false,
+                Some(Some((_, Source::Memory | Source::D1 | Source::Ledger))) => false,
                 Some(None) | None => true,
             }
     }

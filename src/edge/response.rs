@@ -116,6 +116,8 @@ pub(super) enum Failure {
     UnknownApiKey {
         any_set: bool,
     },
+    /// A session, or nothing, where only a server may ask.
+    ServerKeyRequired,
     /// An operator's request without the operator's token.
     NotTheOperator,
     /// A filter of the ledger, or an operator's request, that cannot be read.
@@ -170,6 +172,7 @@ impl Failure {
             Self::Question(_) => (400, "invalid_request", "The question cannot be answered"),
             Self::Token(error) => (401, error.code(), "The caller is not signed in"),
             Self::UnknownApiKey { .. } => (401, "invalid_api_key", "The server key is not known"),
+            Self::ServerKeyRequired => (401, "server_key_required", "This is for servers"),
             Self::NotTheOperator => (401, "invalid_admin_token", "This is for operators"),
             Self::AdminRequest(_) => (400, "invalid_request", "The request cannot be carried out as it is"),
             Self::NoSuchGrant => (404, "unknown_grant", "There is no such grant"),
@@ -206,6 +209,7 @@ impl Failure {
             Self::Token(error) => error.to_string(),
             Self::UnknownApiKey { any_set: true } => "it is none of API_KEYS".into(),
             Self::UnknownApiKey { any_set: false } => "it is no session token, and API_KEYS is not set".into(),
+            Self::ServerKeyRequired => "it takes `Authorization: Bearer` with one of API_KEYS".into(),
             Self::NotTheOperator => "it takes `Authorization: Bearer ADMIN_TOKEN`".into(),
             Self::AdminRequest(cause) => cause.clone(),
             Self::NoSuchGrant => "see /admin/events?provider=operator&type=grant.created for what there is".into(),

@@ -14,7 +14,7 @@ use super::log::Line;
 use super::response::Failure;
 use crate::delivery::Verified;
 use crate::event::{ParseError, Parsed};
-use crate::ledger::{Filter, Page};
+use crate::ledger::{Filter, History, Page};
 use crate::ordered;
 use crate::payer::Payer;
 use crate::reconcile::Held;
@@ -90,6 +90,18 @@ pub(super) async fn ledger(env: &Env, filter: &Filter) -> Result<Page, Failure> 
     let rows = rows(env, &store::ledger(filter)).await.map_err(|thrown| unavailable(WHAT, &thrown))?;
     let json = rows.get(0).unchecked_into::<Array>().get(0).as_string().unwrap_or_default();
     Page::parse(&json, filter.limit).map_err(|error| Failure::StoreUnavailable { what: WHAT, cause: error.to_string() })
+}
+
+/// Reads the newest events behind what a payer holds, as they were known at `at`.
+pub(super) async fn history(env: &Env, payer: &Payer, at: Timestamp, limit: u32) -> Result<History, Failure> {
+    let statement = store::history(payer, at, limit);
+    let rows = rows(env, &statement).await.map_err(|thrown| unavailable("the ledger could not be read", &thrown))?;
+    let mut history = History::default();
+    for row in rows {
+        let row = row.unchecked_into::<Array>();
+        history.read(row.get(0).as_f64() == Some(1.0), row.get(1).as_string().as_deref());
+    }
+    Ok(history)
 }
 
 /// Derives the state anew from a row of the ledger.

@@ -5,9 +5,10 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, Value};
 
-use super::{Outcome, Param, Statement, held, snapshots, webhook};
+use super::{Outcome, Param, Statement, held, history, snapshots, webhook};
 use crate::delivery::Verified;
 use crate::event::{ParseError, Parsed};
+use crate::ledger::History;
 use crate::payer::Payer;
 use crate::reconcile::Held;
 use crate::snapshot::Snapshot;
@@ -101,6 +102,22 @@ impl SqliteStore {
                 _ => Err("a snapshot is not text".into()),
             })
             .collect()
+    }
+
+    /// Reads the newest `limit` events behind what a payer holds, as they were known at `at`.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn history(&self, payer: &Payer, at: Timestamp, limit: u32) -> Result<History, Error> {
+        let mut found = History::default();
+        for row in run(&self.connection, &history(payer, at, limit))? {
+            let event = match row.get(1) {
+                Some(Value::Text(text)) => Some(text.as_str()),
+                _ => None,
+            };
+            found.read(row.first() == Some(&Value::Integer(1)), event);
+        }
+        Ok(found)
     }
 }
 

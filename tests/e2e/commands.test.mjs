@@ -61,6 +61,12 @@ test("the command line's event and token are understood by the worker", async ()
   const token = await cli("token", "--user", "user_1");
   const answer = await fetch(`${url}/v1/check?plan=pro`, { headers: { authorization: `Bearer ${token.stdout.trim()}` } });
   assert.equal((await answer.json()).allowed, true);
+  // With the server key that the first start made up.
+  const explained = await cli("explain", "--user", "user_1", "--plan", "pro", "--url", url);
+  assert.equal(explained.code, 0, explained.stderr + explained.stdout);
+  assert.match(explained.stdout, /^yes now: active, holding pro\nrule: active grants until period_end \+ RENEWAL_SLACK_HOURS \(24\)/);
+  assert.match(explained.stdout, /\n {2}\* .* subscriptionItem\.active clerk msg_/);
+  assert.equal((await cli("explain", "--user", "user_1", "--plan", "pro", "--at", "2020-01-01T00:00:00Z", "--url", url)).code, 1);
 });
 
 test("a second start on the same port says what to do, and an end leaves nothing behind", async () => {

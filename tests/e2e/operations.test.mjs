@@ -74,6 +74,15 @@ test("a hundred checks at once cost as much as one", async () => {
   assert.ok((operations(answer).d1_statement ?? 0) <= 1, "a denial is among them, so D1 may be asked once");
 });
 
+test("an explanation costs a query for the facts and one for each payer's events, and writes nothing", async () => {
+  const [user, org] = [newUser(), newOrg()];
+  await hook(sign(itemEvent(user)), "stored");
+  await plangate.restart();
+  const ask = async (query) => operations(await plangate.request("GET", `/v1/explain?${query}`, { headers: { authorization: `Bearer ${API_KEY}` } }));
+  assert.deepEqual(await ask(`user_id=${user}&org_id=${org}`), { kv_get: 2, d1_query: 3, d1_statement: 3 });
+  assert.deepEqual(await ask(`user_id=${user}&at=2020-01-01T00:00:00Z`), { d1_query: 2, d1_statement: 2 }, "no check is about the past");
+});
+
 test("entitlements are read from D1 once a second at most", async () => {
   const user = newUser();
   await hook(sign(itemEvent(user)), "stored");

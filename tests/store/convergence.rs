@@ -3,16 +3,23 @@
 //! Each lifecycle is delivered in every order there is, with every event sent twice, and each time the full contents of
 //! the state are compared with those of the order in which things happened. The second copies write no row at all, so
 //! the same holds with every event sent once.
+//!
+//! After each delivery the snapshots are compared with what `plangate::reduce` makes of the same events in memory.
 
+use plangate::catalog::Catalog;
+use plangate::delivery::Verified;
 use plangate::event::{ParseError, Parsed};
+use plangate::grant::{Grant, revocation};
+use plangate::reduce::Reduced;
 use plangate::store::Outcome;
-use plangate::time::DAY_MS;
+use plangate::time::{DAY_MS, Timestamp};
 use serde_json::{Value, json};
 
 use crate::history::{
-    Numbers, Ran, Sent, Shop, T, flat_event, free_item, identity_event, item, item_event, payment_event,
+    NOW, Ran, Sent, Shop, T, add, flat_event, free_item, identity_event, item, item_event, payer, payment_event,
     subscription_event, with,
 };
+use crate::seeded::Numbers;
 
 /// A delivery with what is read out of it.
 type Read = (Sent, Result<Parsed, ParseError>);
@@ -21,11 +28,11 @@ type Read = (Sent, Result<Parsed, ParseError>);
 fn converges(history: &[Sent]) {
     let history: Vec<Read> = history.iter().map(|sent| (sent.clone(), sent.parse())).collect();
     let expected = Shop::after(history.iter().map(|(sent, _)| sent)).state();
-    walk(&Shop::new(), &history, &mut Vec::new(), &expected);
+    walk(&Shop::new(), &Reduced::default(), &history, &mut Vec::new(), &expected);
 }
 
 /// Delivers every event that is not yet in `order`, each tentatively, and goes on from there.
-fn walk(shop: &Shop, history: &[Read], order: &mut Vec<usize>, expected: &str) {
+fn walk(shop: &Shop, reduced: &Reduced, history: &[Read], order: &mut Vec<usize>, expected: &str) {
     if order.len() == history.len() {
         let ids: Vec<&str> = order.iter().map(|index| history[*index].0.event_id.as_str()).collect();
         assert_eq!(shop.state(), expected, "in the order {ids:?}");
@@ -39,7 +46,10 @@ fn walk(shop: &Shop, history: &[Read], order: &mut Vec<usize>, expected: &str) {
             let (sent, parsed) = &history[index];
             deliver_twice(shop, sent, parsed);
             order.push(index);
-            walk(shop, history, order, expected);
+            let mut reduced = reduced.clone();
+            add(&mut reduced, "clerk", &sent.event_id, parsed);
+            shop.agrees_with(&reduced);
+            walk(shop, &reduced, history, order, expected);
             order.pop();
         });
     }
@@ -277,7 +287,7 @@ impl Numbers {
         T + self.pick(&[0, 1, 2, 3])
     }
 
-    fn sent(&mut self, event_id: &str) -> Sent {
+    pub fn sent(&mut self, event_id: &str) -> Sent {
         let payer = self.pick(&["user_1", "org_1"]);
         let (changed_at, sent_at) = (self.moment(), self.moment());
         match self.below(8) {
@@ -340,10 +350,13 @@ fn histories_made_of_random_events_converge() {
                 order.extend((0..4).map(|_| usize::try_from(numbers.below(8)).unwrap()));
                 numbers.shuffle(&mut order);
             }
+            let mut reduced = Reduced::default();
             let state = shop.tentatively(|shop| {
                 for index in &order {
                     let (sent, parsed) = &read[*index];
                     shop.run(sent, parsed);
+                    add(&mut reduced, "clerk", &sent.event_id, parsed);
+                    shop.agrees_with(&reduced);
                 }
                 shop.state()
             });
@@ -352,4 +365,73 @@ fn histories_made_of_random_events_converge() {
             assert_eq!(&state, expected, "seed {seed}, round {round}, order {order:?}\n{}", bodies.join("\n"));
         }
     }
+}
+
+#[test]
+fn histories_with_grants_by_hand_reduce_to_what_is_stored() {
+    for seed in 0..60 {
+        let mut numbers = Numbers::new(seed);
+        let mut history: Vec<(&str, String, Result<Parsed, ParseError>)> = (0..5)
+            .map(|number| numbers.sent(&format!("e{number}")))
+            .map(|sent| ("clerk", sent.event_id.clone(), sent.parse()))
+            .collect();
+        for (number, what) in ["plan", "feature"].into_iter().enumerate() {
+            let id = format!("g{number}");
+            let (at, later) = (Timestamp::from_millis(numbers.moment()), Timestamp::from_millis(numbers.moment()));
+            let signed = json!({"by": "ada", "why": "a bug"});
+            let asked = json!({"user_id": "user_1", what: "pro", "by": "ada", "why": "a bug"}).to_string();
+            let grant = Grant::from_json(asked.as_bytes(), &Catalog::default(), at).unwrap();
+            history.push(("operator", id.clone(), Ok(Parsed::Event(grant.event(&id, at)))));
+            // It does not say whose the grant is.
+            let event_id = format!("r{number}");
+            let revoked = revocation(signed.to_string().as_bytes(), &id, &event_id, later).unwrap();
+            history.push(("operator", event_id, Ok(Parsed::Event(revoked))));
+        }
+        for _ in 0..4 {
+            let (mut store, mut reduced) = (Shop::new(), Reduced::default());
+            for (provider, event_id, parsed) in &history {
+                let verified = Verified::recorded(event_id.as_str(), Timestamp::from_millis(NOW), &[]);
+                store.store.deliver(provider, &verified, parsed, Timestamp::from_millis(NOW)).unwrap();
+                add(&mut reduced, provider, event_id, parsed);
+                store.agrees_with(&reduced);
+            }
+            let versions = ["user_1", "org_1"].map(|id| (payer(id), store.snapshot(id)));
+            for (payer, stored) in versions {
+                assert_eq!(reduced.snapshot(&payer, stored.as_of).version, stored.version, "nothing came twice");
+            }
+            numbers.shuffle(&mut history);
+        }
+    }
+}
+
+#[test]
+fn of_many_records_the_same_ones_are_left_out() {
+    let history: Vec<Sent> = (0..70)
+        .map(|n| {
+            let status = if n % 3 == 0 { "ended" } else { "active" };
+            // Several of one version, but for the item: they keep an order all the same.
+            let items = ["b", "a"].map(|id| item("user_1", &format!("i_{id}_{n}"), status, "pro", T + n));
+            subscription_event(&format!("e{n}"), "updated", T + n, "user_1", items.into())
+        })
+        .collect();
+    let (mut shop, mut reduced) = (Shop::new(), Reduced::default());
+    for sent in &history {
+        shop.deliver(sent);
+        add(&mut reduced, "clerk", &sent.event_id, &sent.parse());
+    }
+    shop.agrees_with(&reduced);
+    assert_eq!(shop.snapshot("user_1").records.len(), 64);
+}
+
+#[test]
+fn what_was_reduced_reads_back_and_goes_on() {
+    let mut numbers = Numbers::new(7);
+    let (mut whole, mut in_pieces) = (Reduced::default(), Reduced::default());
+    for number in 0..30 {
+        let sent = numbers.sent(&format!("e{number}"));
+        add(&mut whole, "clerk", &sent.event_id, &sent.parse());
+        in_pieces = serde_json::from_str(&serde_json::to_string(&in_pieces).unwrap()).unwrap();
+        add(&mut in_pieces, "clerk", &sent.event_id, &sent.parse());
+    }
+    assert_eq!(in_pieces, whole);
 }

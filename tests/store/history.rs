@@ -5,10 +5,11 @@ use std::cell::Cell;
 use plangate::catalog::Catalog;
 use plangate::decide::{Decision, Policy, decide};
 use plangate::delivery::Verified;
-use plangate::event::{ParseError, Parsed};
+use plangate::event::{Event, ParseError, Parsed};
 use plangate::payer::{Payer, PayerKind};
 use plangate::provider::{Ours, named};
 use plangate::question::Asked;
+use plangate::reduce::Reduced;
 use plangate::snapshot::Snapshot;
 use plangate::store::sqlite::SqliteStore;
 use plangate::store::{Outcome, Statement, webhook};
@@ -253,6 +254,17 @@ impl Shop {
         snapshots.remove(0)
     }
 
+    /// The snapshots are those of these events in memory. (A duplicate is counted there and here it is not.)
+    #[track_caller]
+    pub fn agrees_with(&self, reduced: &Reduced) {
+        for id in ["user_1", "org_1"] {
+            let stored = self.snapshot(id);
+            let mut expected = reduced.snapshot(&payer(id), stored.as_of);
+            expected.version = stored.version;
+            assert_eq!(expected, stored);
+        }
+    }
+
     /// What a question about one payer is answered at `at`, with no catalog, a day of slack and no grace.
     pub fn decide(&self, id: &str, query: &str, at: i64) -> Decision {
         let question = Asked::from_query(query).unwrap().questions.remove(0);
@@ -266,6 +278,16 @@ impl Shop {
     }
 }
 
+/// Adds an event, if it is one, as the ledger keeps it.
+#[track_caller]
+pub fn add(reduced: &mut Reduced, provider: &str, event_id: &str, parsed: &Result<Parsed, ParseError>) {
+    if let Ok(Parsed::Event(event)) = parsed {
+        let read_back: Event = serde_json::from_str(&serde_json::to_string(event).unwrap()).unwrap();
+        assert_eq!(&read_back, event);
+        reduced.apply(provider, event_id, &read_back);
+    }
+}
+
 pub fn run_statement(connection: &Connection, statement: &Statement) -> Vec<Vec<Stored>> {
     let mut prepared = connection.prepare_cached(statement.sql).unwrap();
     let columns = prepared.column_count();
@@ -273,41 +295,4 @@ pub fn run_statement(connection: &Connection, statement: &Statement) -> Vec<Vec<
         (0..columns).map(|index| row.get(index)).collect::<Result<Vec<Stored>, _>>()
     });
     rows.unwrap().collect::<Result<_, _>>().unwrap()
-}
-
-/// A stream of numbers from a seed (SplitMix64).
-pub struct Numbers(u64);
-
-impl Numbers {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-
-    /// An index into a list of that length.
-    pub fn index(&mut self, length: usize) -> usize {
-        usize::try_from(self.below(length as u64)).unwrap()
-    }
-
-    /// True once in so many times.
-    pub fn once_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
-
-    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.index(choices.len())]
-    }
-
-    pub fn shuffle<T>(&mut self, list: &mut [T]) {
-        for last in (1..list.len()).rev() {
-            list.swap(last, self.index(last + 1));
-        }
-    }
 }

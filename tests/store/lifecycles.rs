@@ -29,9 +29,10 @@ use rusqlite::types::Value as Stored;
 use serde_json::{Value, json};
 
 use crate::history::{
-    NOW, Numbers, Sent, Shop, T, flat_event, identity_event, item, item_event, payer, payment_event, run_statement,
+    NOW, Sent, Shop, T, flat_event, identity_event, item, item_event, payer, payment_event, run_statement,
     subscription_event, with,
 };
+use crate::seeded::Numbers;
 
 /// How many lifecycles are made, and in how many orders each is delivered, unless `PLANGATE_CASES` says otherwise.
 const LIFECYCLES: u64 = 300;

@@ -7,7 +7,7 @@ use std::path::Path;
 use plangate::event::{ParseError, Parsed};
 use plangate::ledger::Filter;
 use plangate::store::sqlite::MIGRATIONS;
-use plangate::store::{LATEST_MIGRATION, Statement, health, ledger, snapshots, webhook};
+use plangate::store::{LATEST_MIGRATION, Statement, health, history, ledger, snapshots, webhook};
 use plangate::time::Timestamp;
 use rusqlite::Connection;
 use serde_json::json;
@@ -163,8 +163,8 @@ fn webhooks_and_checks_never_walk_a_table_that_grows() {
     }
 }
 
-/// Work done by the statements of a delivery, and of a check, in steps of SQLite's virtual machine.
-fn steps_among(others: i64) -> (i32, i32) {
+/// Work done by the statements of a delivery, of a check, and of a payer's history, in steps of SQLite's virtual machine.
+fn steps_among(others: i64) -> [i32; 3] {
     let mut shop = Shop::new();
     let load = |table: &str, columns: &str, values: &str| {
         let numbers = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT ?1)";
@@ -189,11 +189,11 @@ fn steps_among(others: i64) -> (i32, i32) {
         "'clerk', 'e_other_' || n, 1, 1, 'stored'",
     );
 
-    let history = [
+    let happened = [
         item_event("e1", "active", T, item("user_1", "i_1", "active", "pro", T)),
         payment_event("e2", T, "cpa_1", "cpay_1", "failed", T),
     ];
-    for sent in &history {
+    for sent in &happened {
         shop.deliver(sent);
     }
     let anonymous = with(item("user_1", "i_1", "active", "pro", T + 1), json!({"payer": null}));
@@ -207,14 +207,18 @@ fn steps_among(others: i64) -> (i32, i32) {
     };
     let at = Timestamp::from_millis(NOW);
     let delivery = webhook("clerk", &sent.verified(), &sent.parse(), at).unwrap();
-    (delivery.iter().map(steps).sum(), steps(&snapshots((&payer("user_1"), Some(&payer("org_1"))), at)))
+    [
+        delivery.iter().map(steps).sum(),
+        steps(&snapshots((&payer("user_1"), Some(&payer("org_1"))), at)),
+        steps(&history(&payer("user_1"), at, 100)),
+    ]
 }
 
 #[test]
-fn the_work_of_a_delivery_and_of_a_check_does_not_grow_with_the_number_of_payers() {
-    let (delivery, check) = steps_among(10);
-    assert!(delivery > 100 && check > 100, "{delivery} and {check} steps");
-    assert_eq!(steps_among(5_000), (delivery, check));
+fn the_work_of_a_delivery_of_a_check_and_of_a_history_does_not_grow_with_the_number_of_payers() {
+    let few = steps_among(10);
+    assert!(few.iter().all(|steps| *steps > 100), "{few:?} steps");
+    assert_eq!(steps_among(5_000), few);
 }
 
 /// Every statement that the worker runs.
@@ -242,6 +246,7 @@ fn statements() -> Vec<Statement> {
     all.push(snapshots((&payer("user_1"), None), at));
     all.push(snapshots((&payer("user_1"), Some(&payer("org_1"))), at));
     all.push(health(at));
+    all.push(history(&payer("user_1"), at, 100));
     // The ledger as a whole is read newest first and walked as far as a page needs; by payer or by key it is looked up.
     all.push(ledger(&Filter { payer: Some(payer("user_1")), ..Filter::default() }));
     all.push(ledger(&Filter { provider: Some("clerk".into()), event_id: Some("e1".into()), ..Filter::default() }));
@@ -254,8 +259,9 @@ fn statements() -> Vec<Statement> {
     let different: BTreeSet<&str> = all.iter().map(|statement| statement.sql).collect();
     assert_eq!(
         different.len(),
-        9,
-        "deliver, records, payments, payers, outcome and snapshot, snapshots, health, the ledger by payer and by key"
+        10,
+        "deliver, records, payments, payers, outcome and snapshot, snapshots, health, a payer's history, the ledger by \
+         payer and by key"
     );
     all
 }

@@ -1,0 +1,248 @@
+//! What a history of events adds up to, in memory: the rules of `src/store/records.sql`, `payments.sql`, `payers.sql` and
+//! `snapshot.sql` without a database.
+//!
+//! The store is what counts; this says what the store would hold after other events than those it was given, such as the
+//! ones that were known at some earlier time. The tests hold the two against each other, in every order of arrival. What
+//! the store keeps for operators alone (which delivery wrote what, ties) is not here.
+
+use std::cmp::Reverse;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Event, Payment, PlanRef, Record, Seats, State};
+use crate::payer::Payer;
+use crate::snapshot::{Failure, Snapshot, StoredRecord};
+use crate::status::Status;
+use crate::time::{Timestamp, millis, whole_millis};
+
+/// The records of a snapshot, at most: the limit of `src/store/snapshot.sql`.
+const SNAPSHOT_RECORDS: usize = 64;
+
+/// Everything that the events so far tell. Any order of them, and any duplication, adds up to the same, but for the
+/// versions of payers, which count.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Reduced {
+    // Lists, because there are few of each: maps would be most of the code here.
+    records: Vec<Kept>,
+    payments: Vec<Charge>,
+    payers: Vec<Known>,
+}
+
+/// A record: four registers, and what is only ever added to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Kept {
+    provider: String,
+    id: String,
+    /// The payer's key.
+    payer: Register<String>,
+    customer: Register<String>,
+    plan: Register<PlanRef>,
+    state: Register<State>,
+    #[serde(with = "whole_millis")]
+    occurred_at: Timestamp,
+    event_id: String,
+    subscription: Option<String>,
+    trial_used: bool,
+    #[serde(with = "millis")]
+    started_at: Option<Timestamp>,
+}
+
+/// A payment, whole as its newest event told it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Charge {
+    provider: String,
+    payment: Payment,
+}
+
+/// Somebody an event was about.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Known {
+    /// The payer's key.
+    payer: String,
+    version: u64,
+    #[serde(with = "millis")]
+    deleted_at: Option<Timestamp>,
+}
+
+/// What the newest event that spoke of it said. The version is empty while none has.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Register<T> {
+    version: String,
+    value: Option<T>,
+}
+
+impl<T: Clone> Register<T> {
+    fn empty() -> Self {
+        Self { version: String::new(), value: None }
+    }
+
+    /// Takes a value over if it is newer; says whether it was. Silence is not a change.
+    fn hear(&mut self, version: &str, value: Option<&T>) -> bool {
+        let is_newer = value.is_some() && version > self.version.as_str();
+        if is_newer {
+            version.clone_into(&mut self.version);
+            self.value = value.cloned();
+        }
+        is_newer
+    }
+}
+
+impl Reduced {
+    /// Adds an event, which the provider sent under this id.
+    pub fn apply(&mut self, provider: &str, event_id: &str, event: &Event) {
+        for record in &event.records {
+            let known = self.records.iter().position(|kept| kept.is(provider, &record.id));
+            match known.and_then(|place| self.records.get_mut(place)) {
+                Some(kept) => kept.hear(record, event_id),
+                None => self.records.push(Kept::first(provider, record, event_id)),
+            }
+        }
+        for payment in &event.payments {
+            let is_it = |charge: &&mut Charge| charge.provider == provider && charge.payment.id == payment.id;
+            match self.payments.iter_mut().find(is_it) {
+                Some(charge) if payment.version > charge.payment.version => charge.payment.clone_from(payment),
+                Some(_) => {}
+                None => {
+                    self.payments.push(Charge { provider: provider.to_owned(), payment: payment.clone() });
+                }
+            }
+        }
+        if let Some(payer) = self.payer_of(provider, event) {
+            match self.payers.iter_mut().find(|known| known.payer == payer) {
+                Some(known) => {
+                    known.version = known.version.saturating_add(1);
+                    known.deleted_at = earlier(known.deleted_at, event.deleted_at);
+                }
+                None => self.payers.push(Known { payer, version: 1, deleted_at: event.deleted_at }),
+            }
+        }
+    }
+
+    /// Whom an event is about: as it says, or as an earlier event about the same record said.
+    fn payer_of(&self, provider: &str, event: &Event) -> Option<String> {
+        let of_record =
+            |record: &Record| self.records.iter().find(|kept| kept.is(provider, &record.id))?.payer.value.clone();
+        event.payer.as_ref().map(Payer::key).or_else(|| event.records.iter().find_map(of_record))
+    }
+
+    /// A payer's facts, as the store would read them at `as_of`. The version counts the events about the payer.
+    #[must_use]
+    pub fn snapshot(&self, payer: &Payer, as_of: Timestamp) -> Snapshot {
+        let key = payer.key();
+        let known = self.payers.iter().find(|known| known.payer == key);
+        let own_records = || self.records.iter().filter(|kept| kept.payer.value.as_ref() == Some(&key));
+        let mut records: Vec<&Kept> = Vec::new();
+        for kept in own_records() {
+            records.insert(records.partition_point(|other| other.place() < kept.place()), kept);
+        }
+        records.truncate(SNAPSHOT_RECORDS);
+
+        let own = |status: &'static str| {
+            let payments = self.payments.iter().map(|charge| &charge.payment);
+            payments.filter(move |payment| payment.status == status && payment.payer.as_ref() == Some(payer))
+        };
+        let last_paid = own("paid").map(|payment| payment.created_at).max().unwrap_or(Timestamp::from_millis(0));
+        let failed_since = own("failed").filter(|payment| payment.created_at > last_paid).count();
+        let last_failure = own("failed").max_by_key(|payment| (payment.created_at, &payment.id));
+
+        Snapshot {
+            payer: payer.clone(),
+            version: known.map_or(0, |known| known.version),
+            as_of,
+            deleted_at: known.and_then(|known| known.deleted_at),
+            trial_used: own_records().any(|kept| kept.trial_used).into(),
+            failed_attempts: u32::try_from(failed_since).unwrap_or(u32::MAX),
+            last_failure: last_failure
+                .map(|payment| Failure { at: payment.occurred_at, code: payment.failure_code.clone() }),
+            records: records.into_iter().map(Kept::stored).collect(),
+        }
+    }
+}
+
+impl Kept {
+    fn first(provider: &str, record: &Record, event_id: &str) -> Self {
+        let mut kept = Self {
+            provider: provider.to_owned(),
+            id: record.id.clone(),
+            payer: Register::empty(),
+            customer: Register::empty(),
+            plan: Register::empty(),
+            state: Register::empty(),
+            occurred_at: record.occurred_at,
+            event_id: event_id.to_owned(),
+            subscription: None,
+            trial_used: false,
+            started_at: None,
+        };
+        kept.hear(record, event_id);
+        kept
+    }
+
+    fn is(&self, provider: &str, id: &str) -> bool {
+        self.provider == provider && self.id == id
+    }
+
+    /// Where it stands in a snapshot: what is over comes last, and of the rest the newest first.
+    fn place(&self) -> impl Ord {
+        (self.status() == Status::Ended, Reverse(&self.state.version), &self.provider, &self.id)
+    }
+
+    fn hear(&mut self, record: &Record, event_id: &str) {
+        let version = record.version.as_str();
+        let names_payer = self.payer.hear(version, record.payer.as_ref().map(Payer::key).as_ref());
+        self.customer.hear(version, record.customer.as_ref());
+        // A plan known by its id alone yields to any that has a name: '!' sorts before every digit.
+        let nameless = record.plan.as_ref().is_some_and(|plan| plan.id.as_ref() == Some(&plan.key));
+        self.plan.hear(&format!("{}{version}", if nameless { "!" } else { "" }), record.plan.as_ref());
+        let tells_state = self.state.hear(version, record.state.as_ref());
+        // The newest event about the state; while nothing has told the state, the newest that names the payer.
+        if tells_state || (self.state.value.is_none() && names_payer) {
+            self.occurred_at = record.occurred_at;
+            event_id.clone_into(&mut self.event_id);
+        }
+        if self.subscription.is_none() {
+            self.subscription.clone_from(&record.subscription);
+        }
+        self.trial_used |= record.trial;
+        self.started_at = earlier(self.started_at, record.started_at);
+    }
+
+    /// Until something tells it, what is heard of is taken for active.
+    fn status(&self) -> Status {
+        self.state.value.as_ref().map_or(Status::Active, |state| state.status.clone())
+    }
+
+    fn stored(&self) -> StoredRecord {
+        let plan = self.plan.value.clone();
+        let (key, plan_id, free) = plan.map_or((None, None, false), |plan| (Some(plan.key), plan.id, plan.free));
+        let state = self.state.value.clone().unwrap_or_else(|| State::new(Status::Active));
+        StoredRecord {
+            provider: self.provider.clone(),
+            id: self.id.clone(),
+            plan: key,
+            plan_id,
+            plan_free: free.into(),
+            status: state.status,
+            customer: self.customer.value.clone(),
+            subscription: self.subscription.clone(),
+            started_at: self.started_at,
+            period_start: state.period_start,
+            period_end: state.period_end,
+            interval: state.interval,
+            cancel_at: state.cancel_at,
+            canceled_at: state.canceled_at,
+            ended_at: state.ended_at,
+            past_due_since: state.past_due_since,
+            stored_seats: state.seats.map(Seats::as_stored),
+            failed_attempts: state.failed_attempts,
+            last_failure_at: state.last_failure_at,
+            occurred_at: self.occurred_at,
+            event_id: self.event_id.clone(),
+        }
+    }
+}
+
+/// The earlier of two times, where there are two.
+fn earlier(one: Option<Timestamp>, two: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(two).min()
+}
