@@ -254,7 +254,7 @@ impl Shop {
         snapshots.remove(0)
     }
 
-    /// The snapshots are those of these events in memory. (A duplicate is counted there and here it is not.)
+    /// The snapshots are those of these events in memory. (But for the version: in memory a duplicate counts.)
     #[track_caller]
     pub fn agrees_with(&self, reduced: &Reduced) {
         for id in ["user_1", "org_1"] {

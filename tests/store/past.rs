@@ -120,12 +120,20 @@ fn what_sets_a_record_is_found_however_much_came_after_it() {
     let body = json!({"user_id": "user_1", "plan": "pro", "by": "ada", "why": "a bug"}).to_string();
     let grant = Grant::from_json(body.as_bytes(), &Catalog::default(), at).unwrap().event("g1", at);
     deliver(&mut shop, &("operator", "g1".into(), Ok(Parsed::Event(grant)), Vec::new(), at));
+    let revoked = revocation(br#"{"by":"bob","why":"a mistake"}"#, "g1", "r1", at).unwrap();
+    deliver(&mut shop, &("operator", "r1".into(), Ok(Parsed::Event(revoked)), Vec::new(), at));
     for n in 0..10 {
         shop.deliver(&payment_event(&format!("e{n}"), T + n, "cpa_1", "cpay_1", "paid", T));
     }
+    // Each sign-in is news of a user, and nothing of what the user holds.
+    shop.deliver(&identity_event("e_profile", "user.updated", T + 20, "user_1"));
     let history = shop.store.history(&payer("user_1"), Timestamp::MAX, 5).unwrap();
     let ids: Vec<&str> = history.events.iter().map(|event| event.event_id.as_str()).collect();
-    assert_eq!(ids, ["e9", "e8", "e7", "e6", "e5", "e4", "g1"], "one more than asked for, and what set the record");
+    assert_eq!(
+        ids,
+        ["e9", "e8", "e7", "e6", "e5", "e4", "r1", "g1"],
+        "one more than asked for, and what set the record and gave it"
+    );
     assert!(history.is_cut);
     assert!(!shop.store.history(&payer("user_1"), Timestamp::MAX, 11).unwrap().is_cut);
 }
