@@ -574,6 +574,27 @@ fn of_more_than_64_records_a_snapshot_keeps_the_live_and_the_newest() {
     assert!(shop.allows("user_1", "pro", NOW));
 }
 
+#[test]
+fn rule_4_all_records_count_and_no_number_of_newer_ones_hides_one_that_grants() {
+    let idle = ["incomplete", "paused", "unpaid", "upcoming", "strange"];
+    for granting in ["active", "trialing", "canceled", "past_due"] {
+        let status = if granting == "trialing" { "active" } else { granting };
+        let held = item("user_1", "i_held", status, "pro", T);
+        let held = with(held, json!({"is_free_trial": granting == "trialing"}));
+        let mut history = vec![item_event("e_held", "updated", T, held)];
+        // Checkouts that were begun and left, above all.
+        history.extend((0..100).map(|number| {
+            let (at, id) = (T + 1000 + number, format!("i_{number}"));
+            let status = idle[usize::try_from(number).unwrap() % idle.len()];
+            item_event(&format!("e{number}"), "updated", at, item("user_1", &id, status, "team", at))
+        }));
+        let shop = Shop::after(&history);
+        assert_eq!(shop.snapshot("user_1").records.len(), 64);
+        assert!(shop.allows("user_1", "pro", NOW), "{granting}");
+        assert!(!shop.allows("user_1", "team", NOW), "{granting}");
+    }
+}
+
 // Unknown is safe; no card data.
 
 #[test]
