@@ -283,7 +283,7 @@ test(`${WEBHOOKS} webhooks for ${PAYERS} payers through a mixture of faults (see
 
   // All faults off, all copies old.
   assert.equal(acknowledged.size, WEBHOOKS);
-  assert.ok(counts.refused > 100 && counts.unavailable > 0 && counts.stale > 0, JSON.stringify(counts));
+  assert.ok(counts.refused > 100 && counts.unavailable > 0, JSON.stringify(counts));
   for (const id of acknowledged.keys()) {
     const [row] = await rows("SELECT event FROM deliveries WHERE event_id = ?", id);
     assert.ok(row?.event, `${id} was acknowledged and is lost`);
