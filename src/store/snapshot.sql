@@ -23,5 +23,6 @@ iif(who.payer IS NULL, NULL, json_object(
     -- What may grant comes first, however old, so that no number of other records hides it; then what says why not,
     -- the latest of what is over last.
     FROM (SELECT * FROM records WHERE payer = who.payer
-      ORDER BY status = 'ended', status NOT IN ('active', 'trialing', 'canceled', 'past_due'), version DESC
+      ORDER BY status = 'ended', status NOT IN ('active', 'trialing', 'canceled', 'past_due'),
+        coalesce(period_end <= ?3, status = 'canceled'), version DESC
       LIMIT 64)))))
