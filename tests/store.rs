@@ -577,6 +577,44 @@ fn of_more_than_64_records_a_snapshot_keeps_the_live_and_the_newest() {
     assert!(shop.allows("user_1", "pro", NOW));
 }
 
+#[test]
+fn rule_4_all_records_count_and_no_number_of_newer_ones_hides_one_that_grants() {
+    let over = json!({"period_end": T + DAY_MS});
+    let idle = [
+        // Checkouts that were begun and left, above all; and what was over long ago without an end being told.
+        ("incomplete", json!({})),
+        ("paused", json!({})),
+        ("unpaid", json!({})),
+        ("upcoming", json!({})),
+        ("strange", json!({})),
+        ("canceled", over.clone()),
+        ("canceled", json!({"period_end": null})),
+        ("past_due", over.clone()),
+        ("active", over),
+    ];
+    let granting = ["active", "trialing", "canceled", "past_due"];
+    let held = granting.map(|status| {
+        let sent = if status == "trialing" { "active" } else { status };
+        let held = item("user_1", &format!("i_{status}"), sent, &format!("held_{status}"), T);
+        item_event(status, "updated", T, with(held, json!({"is_free_trial": status == "trialing"})))
+    });
+    for (status, fields) in idle {
+        let newer = (0..70).map(|number| {
+            let at = T + 1000 + number;
+            let newer = item("user_1", &format!("i_{number}"), status, "idle", at);
+            item_event(&format!("e{number}"), "updated", at, with(newer, fields.clone()))
+        });
+        let history: Vec<Sent> = held.iter().cloned().chain(newer).collect();
+        let shop = Shop::after(&history);
+        assert_eq!(shop.snapshot("user_1").records.len(), 64);
+        for held in granting {
+            let plan = format!("held_{held}");
+            assert!(shop.allows("user_1", &plan, NOW), "{held} behind 70 that are {status} {fields}");
+        }
+        assert!(!shop.allows("user_1", "idle", NOW), "{status} {fields}");
+    }
+}
+
 // Unknown is safe; no card data.
 
 #[test]

@@ -20,5 +20,9 @@ iif(who.payer IS NULL, NULL, json_object(
       'canceled_at', canceled_at, 'ended_at', ended_at, 'past_due_since', past_due_since, 'seats', seats,
       'failed_attempts', failed_attempts, 'last_failure_at', last_failure_at, 'occurred_at', occurred_at,
       'event_id', event_id))
-    -- What is over grants nothing; the latest of it is kept for the reason of a denial.
-    FROM (SELECT * FROM records WHERE payer = who.payer ORDER BY status = 'ended', version DESC LIMIT 64)))))
+    -- What may grant comes first, however old, so that no number of other records hides it; then what says why not,
+    -- the latest of what is over last.
+    FROM (SELECT * FROM records WHERE payer = who.payer
+      ORDER BY status = 'ended', status NOT IN ('active', 'trialing', 'canceled', 'past_due'),
+        coalesce(period_end <= ?3, status = 'canceled'), version DESC
+      LIMIT 64)))))

@@ -163,3 +163,31 @@ test("rule_6_bounded_staleness: a denial that one isolate remembers ends at most
   console.log(`  a denial was stale for ${largest} ms at most`);
   assert.ok(largest > 0, "nothing was remembered, so nothing was shown");
 });
+
+test("rule_6_bounded_staleness: a list of what is held is at most a second behind another isolate, in both directions", async () => {
+  const list = async (isolate, user) => {
+    const headers = { authorization: `Bearer ${API_KEY}`, "x-test-clock": String(ahead) };
+    const { status, body } = await plangate.request("GET", `/v1/entitlements?user_id=${user}`, { isolate, headers });
+    assert.equal(status, 200);
+    return body.plans.includes("pro");
+  };
+  let largest = 0;
+  for (let n = 0; n < 10; n++) {
+    const user = newUser();
+    for (const [status, holds] of [["active", true], ["ended", false], ["active", true]]) {
+      assert.equal(await list(A, user), !holds);
+      pass(1);
+      await stored(B, about(user, status));
+      const from = now();
+      for (;;) {
+        const asked = now() - from;
+        if ((await list(A, user)) === holds) break;
+        largest = Math.max(largest, asked);
+        assert.ok(asked <= DENIAL_MS, `after ${asked} ms still the old list`);
+        pass(60);
+      }
+    }
+  }
+  console.log(`  a list was stale for ${largest} ms at most`);
+  assert.ok(largest > 0, "nothing was remembered, so nothing was shown");
+});

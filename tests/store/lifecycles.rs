@@ -464,12 +464,12 @@ impl Life {
     }
 
     /// An event of another provider's about one of its subscriptions, as its file would read it.
-    fn subscription_elsewhere(&mut self, index: usize, plan: Option<&'static str>, told: Told) {
+    fn subscription_elsewhere(&mut self, index: usize, is_first: bool, plan: Option<&'static str>, told: Told) {
         let (sent_at, event_id, changed_at) = (self.sending(), self.event_id(), self.at);
         let Elsewhere { provider, ref id, payer } = self.elsewhere[index];
         let id = id.clone();
         // Some speak of the customer alone, once they have said who it is.
-        let named = (plan.is_some() || self.numbers.once_in(2)).then_some(payer);
+        let named = (is_first || self.numbers.once_in(2)).then_some(payer);
         let at = Timestamp::from_millis;
         let record = Record {
             id: id.clone(),
@@ -511,9 +511,14 @@ impl Life {
         let provider = self.numbers.pick(&["stripe", "paddle"]);
         let known = self.elsewhere.iter().position(|one| (one.provider, one.payer) == (provider, payer));
         let (index, life): (usize, &[&'static str]) = match known {
-            Some(index) if self.numbers.once_in(2) => {
-                (index, self.numbers.pick(&[&["past_due", "active"], &["canceled", "ended"], &["past_due", "unpaid"]]))
-            }
+            Some(index) if self.numbers.once_in(2) => (
+                index,
+                self.numbers.pick(&[
+                    &["past_due", "past_due", "active"],
+                    &["canceled", "ended"],
+                    &["past_due", "unpaid"],
+                ]),
+            ),
             _ => {
                 let id = self.fresh("sub");
                 self.elsewhere.push(Elsewhere { provider, id, payer });
@@ -526,8 +531,9 @@ impl Life {
         for (number, status) in life.iter().enumerate() {
             self.tick();
             let told = Told { status, period_end: Some(self.at + 30 * DAY_MS), due_at: self.at };
-            let plan = (number == 0 || self.numbers.once_in(3)).then_some(plan);
-            self.subscription_elsewhere(index, plan, told);
+            let is_first = number == 0 && known != Some(index);
+            let plan = (is_first || self.numbers.once_in(3)).then_some(plan);
+            self.subscription_elsewhere(index, is_first, plan, told);
         }
     }
 
