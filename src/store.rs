@@ -7,6 +7,7 @@
 
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+pub mod upkeep;
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -21,7 +22,10 @@ use crate::time::Timestamp;
 /// The last of `migrations/`: what the database must have seen for this code.
 pub const LATEST_MIGRATION: &str = "0003_operations.sql";
 
-static DELIVER: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/deliver.sql")));
+static DELIVER: LazyLock<String> = LazyLock::new(|| {
+    let deliver = compact(include_str!("store/deliver.sql"));
+    deliver.replace("mentions(?10, payer)", &upkeep::mentions("?10", "payer"))
+});
 static RECORDS: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/records.sql")));
 static PAYMENTS: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/payments.sql")));
 // MATERIALIZED: `who` is named many times and would be looked for each time.

@@ -17,6 +17,8 @@ mod convergence;
 mod history;
 #[path = "store/plans.rs"]
 mod plans;
+#[path = "store/upkeep.rs"]
+mod upkeep;
 
 use plangate::decide::Reason;
 use plangate::event::{IgnoredReason, Parsed};

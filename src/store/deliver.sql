@@ -2,8 +2,9 @@
 -- ?7 outcome when it is not for the state to say, ?8 detail, ?9 event, ?10 body.
 INSERT INTO deliveries
   (provider, event_id, event_type, payer, occurred_at, received_at, last_received_at, outcome, detail, event, body)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6,
+SELECT ?1, ?2, ?3, iif(gone, NULL, ?4), ?5, ?6, ?6,
   CASE
+    WHEN gone THEN 'ignored'
     WHEN ?7 IS NOT NULL THEN ?7
     -- Only who it is about, which is never too late to say.
     WHEN json_type(?9, '$.records') IS NULL AND json_type(?9, '$.payments') IS NULL THEN 'stored'
@@ -28,7 +29,19 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6,
     ) THEN 'stored'
     ELSE 'stale'
   END,
-  ?8, ?9, ?10)
+  iif(gone, 'erased', ?8), iif(gone, '{}', ?9), iif(gone, NULL, ?10)
+-- Whether it is about somebody whose data was erased: nothing of the person comes back. An event that names nobody is
+-- kept, as nobody can say whose it is; at most it leaves a record that is nobody's and grants nothing.
+FROM (SELECT
+  EXISTS (SELECT 1 FROM payers WHERE payer = ?4 AND erased_at IS NOT NULL)
+  OR EXISTS (SELECT 1 FROM json_each(?9, '$.records') e
+    CROSS JOIN payers p ON p.payer = e.value ->> 'payer' AND p.erased_at IS NOT NULL)
+  OR EXISTS (SELECT 1 FROM json_each(?9, '$.payments') e
+    CROSS JOIN payers p ON p.payer = e.value ->> 'payer' AND p.erased_at IS NOT NULL)
+  -- A body that could not be read may still hold the id.
+  OR (?10 IS NOT NULL AND EXISTS (SELECT 1 FROM payers WHERE erased_at IS NOT NULL AND mentions(?10, payer)))
+  AS gone)
+WHERE true
 -- Seen before. If we could not use it then and can now (it was resent after a fix), this attempt is the one that counts.
 ON CONFLICT (provider, event_id) DO UPDATE SET
   attempts = attempts + 1,
@@ -38,6 +51,6 @@ ON CONFLICT (provider, event_id) DO UPDATE SET
   payer = iif(event IS NULL AND excluded.event IS NOT NULL, excluded.payer, payer),
   occurred_at = iif(event IS NULL AND excluded.event IS NOT NULL, excluded.occurred_at, occurred_at),
   outcome = iif(event IS NULL AND excluded.event IS NOT NULL, excluded.outcome, outcome),
-  detail = iif(event IS NULL AND excluded.event IS NOT NULL, NULL, detail),
+  detail = iif(event IS NULL AND excluded.event IS NOT NULL, excluded.detail, detail),
   body = iif(event IS NULL AND excluded.event IS NOT NULL, NULL, body),
   event = coalesce(event, excluded.event)

@@ -13,6 +13,7 @@ use crate::history::{
     Ran, Sent, Shop, T, flat_event, free_item, identity_event, item, item_event, payment_event, subscription_event,
     with,
 };
+use crate::upkeep;
 
 /// A delivery with what is read out of it.
 type Read = (Sent, Result<Parsed, ParseError>);
@@ -22,6 +23,8 @@ fn converges(history: &[Sent]) {
     let history: Vec<Read> = history.iter().map(|sent| (sent.clone(), sent.parse())).collect();
     let expected = Shop::after(history.iter().map(|(sent, _)| sent)).state();
     walk(&Shop::new(), &history, &mut Vec::new(), &expected);
+    let sent: Vec<Sent> = history.into_iter().map(|(sent, _)| sent).collect();
+    upkeep::pruned_and_erased_at_any_time_it_rebuilds(&sent);
 }
 
 /// Delivers every event that is not yet in `order`, each tentatively, and goes on from there.
@@ -272,10 +275,10 @@ fn events_of_one_millisecond_converge() {
 }
 
 /// A stream of numbers from a seed (SplitMix64).
-struct Numbers(u64);
+pub struct Numbers(pub u64);
 
 impl Numbers {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -283,22 +286,22 @@ impl Numbers {
         (z ^ (z >> 31)) % bound
     }
 
-    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[usize::try_from(self.below(choices.len() as u64)).unwrap()]
     }
 
-    fn shuffle<T>(&mut self, list: &mut [T]) {
+    pub fn shuffle<T>(&mut self, list: &mut [T]) {
         for last in (1..list.len()).rev() {
             list.swap(last, usize::try_from(self.below(last as u64 + 1)).unwrap());
         }
     }
 
     /// A time out of so few that ties are common.
-    fn moment(&mut self) -> i64 {
+    pub fn moment(&mut self) -> i64 {
         T + self.pick(&[0, 1, 2, 3])
     }
 
-    fn sent(&mut self, event_id: &str) -> Sent {
+    pub fn sent(&mut self, event_id: &str) -> Sent {
         let payer = self.pick(&["user_1", "org_1"]);
         let (changed_at, sent_at) = (self.moment(), self.moment());
         match self.below(8) {

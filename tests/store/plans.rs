@@ -93,7 +93,7 @@ fn health_tells_of_migrations_dead_letters_and_deliveries() {
 const GROWING: [&str; 8] = ["deliveries", "d", "records", "r", "payments", "payers", "p", "payment_attempts"];
 
 /// How SQLite means to run a statement.
-fn steps_of_plan(connection: &Connection, sql: &str) -> Vec<String> {
+pub fn steps_of_plan(connection: &Connection, sql: &str) -> Vec<String> {
     let mut prepared = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
     let count = prepared.parameter_count();
     let steps: Vec<String> = prepared
@@ -106,7 +106,7 @@ fn steps_of_plan(connection: &Connection, sql: &str) -> Vec<String> {
 }
 
 /// The steps of the plan that walk a whole table that grows.
-fn walks(connection: &Connection, sql: &str) -> Vec<String> {
+pub fn walks(connection: &Connection, sql: &str) -> Vec<String> {
     steps_of_plan(connection, sql)
         .into_iter()
         .filter(|step| match step.split_once(' ') {
@@ -140,7 +140,11 @@ fn webhooks_and_checks_never_walk_a_table_that_grows() {
         // Counting what is wrong reads the index of what is wrong, and nothing else.
         let is_health = statement.sql == health().sql;
         let walks = walks(shop.connection(), statement.sql);
-        let allowed = |step: &String| is_health && step == "SCAN deliveries USING COVERING INDEX dead_letters";
+        // A body that cannot be read is searched for the ids of those who were erased, who are few.
+        let allowed = |step: &String| {
+            is_health && step == "SCAN deliveries USING COVERING INDEX dead_letters"
+                || step == "SCAN payers USING INDEX payers_erased"
+        };
         assert!(walks.iter().all(allowed), "{walks:?} in\n{}", statement.sql);
     }
     // Or the test sees nothing.
