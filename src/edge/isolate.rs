@@ -91,3 +91,8 @@ pub(super) fn remember_snapshot(snapshot: &Rc<Snapshot>, source: Source, now: Ti
         }
     });
 }
+
+/// Forgets a payer's snapshot, so that the next answer is read anew.
+pub(super) fn forget_snapshot(payer: &Payer) {
+    REMEMBERED.with_borrow_mut(|memory| memory.forget(payer.key().as_str()));
+}
