@@ -18,7 +18,8 @@ WHERE (provider, id, version) IN (
   AND NOT (status = 'failed' AND created_at >= (
     SELECT max(q.created_at) FROM payments q WHERE q.payer = payments.payer AND q.status = 'failed'))
   AND NOT EXISTS (
-    SELECT 1 FROM payments q WHERE q.payer = payments.payer AND q.provider = payments.provider
+    -- The planner would take the key, and walk all payments of the provider.
+    SELECT 1 FROM payments q INDEXED BY payments_by_payer WHERE q.payer = payments.payer AND q.provider = payments.provider
       AND q.payment = payments.payment AND q.id <> payments.id AND q.created_at >= payments.created_at)
   AND 1 = (
     SELECT count(*) FROM deliveries o CROSS JOIN json_each(o.event, '$.payments') e

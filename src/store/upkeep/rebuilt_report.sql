@@ -25,11 +25,11 @@ SELECT json_object(
         CASE what
           WHEN 'records' THEN (SELECT object(records) FROM records l WHERE l.provider = x.provider AND l.id = x.id)
           WHEN 'payments' THEN (SELECT object(payments) FROM payments l WHERE l.provider = x.provider AND l.id = x.id)
-          ELSE (SELECT json_object('deleted_at', deleted_at) FROM payers l WHERE l.payer = x.id) END AS live,
+          ELSE json_object('deleted_at', (SELECT deleted_at FROM payers l WHERE l.payer = x.id)) END AS live,
         CASE what
           WHEN 'records' THEN
             (SELECT object(records) FROM rebuilt_records l WHERE l.provider = x.provider AND l.id = x.id)
           WHEN 'payments' THEN
             (SELECT object(payments) FROM rebuilt_payments l WHERE l.provider = x.provider AND l.id = x.id)
-          ELSE (SELECT json_object('deleted_at', deleted_at) FROM rebuilt_payers l WHERE l.payer = x.id) END AS rebuilt
+          ELSE json_object('deleted_at', (SELECT deleted_at FROM rebuilt_payers l WHERE l.payer = x.id)) END AS rebuilt
       FROM rebuilt_differences x WHERE what <> 'changed' ORDER BY what, provider, id LIMIT ?1)))) AS report
