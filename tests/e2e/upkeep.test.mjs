@@ -1,6 +1,11 @@
 // Upkeep in the real runtime: erasing, handing over, pruning, rebuilding, and the look at one payer.
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { API_KEY, DAY_MS, Plangate, event, eventId, flatEvent, item, itemEvent, newOrg, newUser, sign, subscriptionEvent } from "./harness.mjs";
 
@@ -119,6 +124,18 @@ test("everything about a payer is handed over, page by page", async () => {
   assert.deepEqual(pages.flat().filter(({ table }) => table === "deliveries").map(({ event_id }) => event_id), [...ids, letter]);
   assert.equal(pages[0][2].event.records[0].plan.key, "pro");
   assert.deepEqual(await exported(`payer=user:${newUser()}`), [[]]);
+});
+
+test("the README's loop hands everything over", async (t) => {
+  const user = newUser();
+  for (let n = 0; n < 5; n++) await plangate.delivered(itemEvent(user, { at: Date.now() + n }));
+  const loop = readFileSync(new URL("../../README.md", import.meta.url), "utf8").match(/^next=.*?^done$/ms)[0];
+  const folder = mkdtempSync(join(tmpdir(), "plangate-export-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const env = { ...process.env, ADMIN_TOKEN, PLANGATE: plangate.url.origin };
+  const shell = spawn("sh", ["-euc", loop.replace("payer=user:user_1", `payer=user:${user}&limit=2`)], { cwd: folder, env, stdio: "inherit" });
+  assert.deepEqual(await once(shell, "exit"), [0, null]);
+  assert.deepEqual(lines(readFileSync(join(folder, "user_1.ndjson"), "utf8")), (await exported(`payer=user:${user}`)).flat());
 });
 
 test("pages of the whole make up the ledger", async () => {
