@@ -171,9 +171,11 @@ fn differences(table: &str, columns: &[&str]) -> String {
     sql.replace("records", table).replace("columns(l)", &of("l")).replace("columns(b)", &of("b"))
 }
 
-/// The statements that erase a payer's data, to be run as one transaction. A record that changed hands is erased with the
-/// payer who has it now; what an earlier holder's event told of it stays in the record. What each of the first five changed is what
+/// The statements that erase a payer's data, to be run as one transaction. What each of the first five changed is what
 /// was erased ([`ERASED`]); the last answers the snapshot of the tombstone.
+///
+/// A record that changed hands is erased with the payer who has it now; what an earlier holder's event told of it stays
+/// in the record.
 #[must_use]
 pub fn erase(erasure: &Erasure, note_id: &str, now: Timestamp) -> Vec<Statement> {
     let key = erasure.payer.key();
