@@ -61,6 +61,7 @@ pub mod standard_webhooks;
 pub mod status;
 pub mod store;
 pub mod time;
+pub mod upkeep;
 
 #[cfg(target_arch = "wasm32")]
 mod edge;

@@ -33,9 +33,16 @@ const OVERDUE_AFTER_MS: i64 = 60 * 60_000;
 /// API was asked, by a clock that is not ours.
 const SETTLED_AFTER_MS: i64 = 5 * 60_000;
 
-/// A record as we hold it: `src/store/held.sql`.
+/// What we hold of what a reading shows: `src/store/held.sql`.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 pub struct Held {
+    records: Vec<HeldRecord>,
+    /// Payers whose data was erased: nothing of them is read again.
+    erased: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+struct HeldRecord {
     id: String,
     payer: Option<String>,
     plan: Option<String>,
@@ -66,29 +73,32 @@ pub struct Difference {
 
 /// What the API shows otherwise than we hold it.
 #[must_use]
-pub fn differences(reading: Reading, held: &[Held], payer: Option<&Payer>, read_at: Timestamp) -> Vec<Difference> {
-    let of = |id: &str| held.iter().find(|held| held.id == id);
+pub fn differences(reading: Reading, held: &Held, payer: Option<&Payer>, read_at: Timestamp) -> Vec<Difference> {
+    let of = |id: &str| held.records.iter().find(|held| held.id == id);
+    let is_erased = |shown: &Shown| shown.record.payer.as_ref().is_some_and(|payer| held.erased.contains(&payer.key()));
     let gone: Vec<Shown> = held
+        .records
         .iter()
         .filter(|held| !reading.shown.iter().any(|shown| shown.record.id == held.id))
         .filter(|held| held.is_missing_in(&reading, payer, read_at))
         .map(|held| held.ended(read_at))
         .collect();
     let all = reading.shown.into_iter().chain(gone);
-    all.filter_map(|shown| {
-        let held = of(&shown.record.id);
-        let shown = held.map_or(shown.clone(), |held| held.complete(shown));
-        let differs = match held {
-            // What is over before we ever heard of it never gave anything that could still be asked for.
-            None => shown.record.state.as_ref().is_some_and(|state| state.status != Status::Ended),
-            Some(held) => held.occurred_at <= shown.record.occurred_at && held.differs_from(&shown.record),
-        };
-        differs.then(|| difference(shown, held, read_at))
-    })
-    .collect()
+    all.filter(|shown| !is_erased(shown))
+        .filter_map(|shown| {
+            let held = of(&shown.record.id);
+            let shown = held.map_or(shown.clone(), |held| held.complete(shown));
+            let differs = match held {
+                // What is over before we ever heard of it never gave anything that could still be asked for.
+                None => shown.record.state.as_ref().is_some_and(|state| state.status != Status::Ended),
+                Some(held) => held.occurred_at <= shown.record.occurred_at && held.differs_from(&shown.record),
+            };
+            differs.then(|| difference(shown, held, read_at))
+        })
+        .collect()
 }
 
-fn difference(shown: Shown, held: Option<&Held>, read_at: Timestamp) -> Difference {
+fn difference(shown: Shown, held: Option<&HeldRecord>, read_at: Timestamp) -> Difference {
     let Shown { mut record, is_dated, .. } = shown;
     let changed_at = record.occurred_at;
     let is_news = is_dated && held.is_none_or(|held| changed_at > held.occurred_at);
@@ -111,7 +121,7 @@ fn difference(shown: Shown, held: Option<&Held>, read_at: Timestamp) -> Differen
 }
 
 /// Names the step from what is held to what is shown, so that two who take it at once take it once.
-fn step(record: &Record, held: Option<&Held>) -> String {
+fn step(record: &Record, held: Option<&HeldRecord>) -> String {
     let mut digest = Sha256::new();
     let state = record.state.as_ref();
     let moment = |moment: Option<Timestamp>| moment.map_or_else(String::new, |moment| moment.as_millis().to_string());
@@ -132,7 +142,7 @@ fn step(record: &Record, held: Option<&Held>) -> String {
     URL_SAFE_NO_PAD.encode(digest.finalize().get(..18).unwrap_or_default())
 }
 
-impl Held {
+impl HeldRecord {
     /// Whether the API should have shown this record and did not. Only what shows a whole subscription can tell: an answer
     /// for nobody, or from another instance of the provider, says nothing about ours.
     fn is_missing_in(&self, reading: &Reading, payer: Option<&Payer>, read_at: Timestamp) -> bool {

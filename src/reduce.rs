@@ -133,7 +133,7 @@ impl Reduced {
         let own_records = || self.records.iter().filter(|kept| kept.payer.value.as_ref() == Some(&key));
         let mut records: Vec<&Kept> = Vec::new();
         for kept in own_records() {
-            records.insert(records.partition_point(|other| other.place() < kept.place()), kept);
+            records.insert(records.partition_point(|other| other.place(as_of) < kept.place(as_of)), kept);
         }
         records.truncate(SNAPSHOT_RECORDS);
 
@@ -182,9 +182,13 @@ impl Kept {
         self.provider == provider && self.id == id
     }
 
-    /// Where it stands in a snapshot: what is over comes last, and of the rest the newest first.
-    fn place(&self) -> impl Ord {
-        (self.status() == Status::Ended, Reverse(&self.state.version), &self.provider, &self.id)
+    /// Where it stands in a snapshot: what may grant first, then what says why not, what is over last; of equals the newest.
+    fn place(&self, as_of: Timestamp) -> impl Ord + '_ {
+        let status = self.status();
+        let may_grant = matches!(status, Status::Active | Status::Trialing | Status::Canceled | Status::PastDue);
+        let period_end = self.state.value.as_ref().and_then(|state| state.period_end);
+        let is_past = period_end.map_or(status == Status::Canceled, |end| end <= as_of);
+        (status == Status::Ended, !may_grant, is_past, Reverse(&self.state.version), &self.provider, &self.id)
     }
 
     fn hear(&mut self, record: &Record, event_id: &str) {

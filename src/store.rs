@@ -7,14 +7,17 @@
 
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+pub mod upkeep;
 
 use std::fmt;
 use std::sync::LazyLock;
 
+use crate::api::Reading;
 use crate::card;
 use crate::delivery::Verified;
 use crate::event::{Event, ParseError, Parsed};
 use crate::ledger::Filter;
+use crate::ordered;
 use crate::payer::Payer;
 use crate::reconcile::MISSED_AFTER_MS;
 use crate::time::Timestamp;
@@ -22,7 +25,10 @@ use crate::time::Timestamp;
 /// The last of `migrations/`: what the database must have seen for this code.
 pub const LATEST_MIGRATION: &str = "0003_operations.sql";
 
-static DELIVER: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/deliver.sql")));
+static DELIVER: LazyLock<String> = LazyLock::new(|| {
+    let deliver = compact(include_str!("store/deliver.sql"));
+    deliver.replace("mentions(?10, payer)", &upkeep::mentions("?10", "payer"))
+});
 static RECORDS: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/records.sql")));
 static PAYMENTS: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/payments.sql")));
 // MATERIALIZED: `who` is named many times and would be looked for each time.
@@ -209,14 +215,22 @@ pub fn snapshots(payers: (&Payer, Option<&Payer>), now: Timestamp) -> Statement 
     Statement { sql: &SNAPSHOTS, params }
 }
 
-/// Reads what is held of these records of a provider, and what else of its records the payer has that is not over: one row,
-/// `held`, as JSON (a list of [`Held`](crate::reconcile::Held)).
+/// Reads what is held of the records of this reading, and what else of its records the payer has that is not over: one row,
+/// `held`, as JSON (a [`Held`](crate::reconcile::Held)).
 ///
 /// # Errors
 /// `serde_json`'s if the ids cannot be written as JSON.
-pub fn held(provider: &str, ids: &[&str], payer: Option<&Payer>) -> Result<Statement, serde_json::Error> {
-    let ids = Param::Text(serde_json::to_string(ids)?);
-    Ok(Statement { sql: &HELD, params: vec![Param::from(provider), ids, Param::from(payer.map(Payer::key))] })
+pub fn held(provider: &str, reading: &Reading, payer: Option<&Payer>) -> Result<Statement, serde_json::Error> {
+    let ids: Vec<&str> = reading.shown.iter().map(|shown| shown.record.id.as_str()).collect();
+    let named = reading.shown.iter().filter_map(|shown| shown.record.payer.as_ref());
+    let payers = ordered::set(named.chain(payer).map(Payer::key));
+    let params = vec![
+        Param::from(provider),
+        Param::Text(serde_json::to_string(&ids)?),
+        Param::from(payer.map(Payer::key)),
+        Param::Text(serde_json::to_string(&payers)?),
+    ];
+    Ok(Statement { sql: &HELD, params })
 }
 
 /// Reads what the worker kept for itself under these names: rows of `name` and `value`.

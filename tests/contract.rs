@@ -8,6 +8,7 @@ use plangate::delivery::VerifyError;
 use plangate::explain::RuleCode;
 use plangate::provider::PROVIDERS;
 use plangate::store::Outcome;
+use plangate::store::upkeep::ERASED;
 use serde_json::Value;
 
 const README: &str = include_str!("../README.md");
@@ -103,5 +104,32 @@ fn every_setting_is_in_the_readme() {
         for name in provider.secret_names() {
             assert!(README.contains(&format!("`{name}`")), "{name} is not in the README");
         }
+    }
+}
+
+#[test]
+fn what_an_erasure_counts_is_documented() {
+    let document = openapi();
+    let answer =
+        &document["paths"]["/admin/erase"]["post"]["responses"]["200"]["content"]["application/json"]["schema"];
+    let documented: BTreeSet<_> =
+        answer["properties"]["erased"]["properties"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(documented, ERASED.map(str::to_owned).into());
+}
+
+#[test]
+fn every_route_of_operators_is_documented() {
+    let document = openapi();
+    let admin = include_str!("../src/edge/admin.rs");
+    let (_, routes) = admin.split_once("match what {").unwrap();
+    let (routes, _) = routes.split_once("\nfn filter").unwrap();
+    let arms: Vec<_> = routes
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix(" => {")?.strip_prefix('"')?.strip_suffix('"'))
+        .collect();
+    assert!(arms.len() >= 7, "{arms:?}");
+    for arm in arms {
+        assert!(document["paths"].get(format!("/admin/{arm}")).is_some(), "/admin/{arm} is not in openapi.json");
+        assert!(README.contains(&format!("/admin/{arm}`")), "/admin/{arm} is not in the README");
     }
 }

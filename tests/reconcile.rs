@@ -92,8 +92,7 @@ impl Shop {
         payer: Option<&Payer>,
         read_at: i64,
     ) -> Vec<plangate::reconcile::Difference> {
-        let ids: Vec<&str> = reading.shown.iter().map(|shown| shown.record.id.as_str()).collect();
-        let held = self.0.held("clerk", &ids, payer).unwrap();
+        let held = self.0.held("clerk", &reading, payer).unwrap();
         differences(reading, &held, payer, at(read_at))
     }
 

@@ -25,6 +25,8 @@ mod plans;
 #[path = "store/rules.rs"]
 mod rules;
 mod seeded;
+#[path = "store/upkeep.rs"]
+mod upkeep;
 
 use plangate::decide::Reason;
 use plangate::event::{IgnoredReason, Parsed};

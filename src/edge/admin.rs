@@ -1,5 +1,9 @@
 //! `/admin/…`: what operators see of the ledger and can do about it. Without `ADMIN_TOKEN` there is nothing here.
 
+mod export;
+mod payers;
+mod upkeep;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -62,6 +66,22 @@ pub(super) async fn handle(edge: &Edge<'_>, what: &str) -> Result<Reply, Failure
         "grants" => {
             edge.allow(&["POST"])?;
             give(edge).await
+        }
+        "erase" => {
+            edge.allow(&["POST"])?;
+            upkeep::erase(edge).await
+        }
+        "rebuild" => {
+            edge.allow(&["POST"])?;
+            upkeep::rebuild(edge).await
+        }
+        "export" => {
+            edge.allow(&["GET", "HEAD"])?;
+            export::handle(edge).await
+        }
+        _ if what.starts_with("payers/") => {
+            edge.allow(&["GET", "HEAD"])?;
+            payers::handle(edge, what.strip_prefix("payers/").unwrap_or_default()).await
         }
         _ => match what.strip_prefix("grants/").and_then(|rest| rest.strip_suffix("/revoke")) {
             Some(id) if !id.is_empty() && !id.contains('/') => {

@@ -36,6 +36,9 @@ extern "C" {
     #[wasm_bindgen(method, structural, catch)]
     pub(super) fn put(this: &Kv, key: &str, value: &str, options: &JsValue) -> Result<Promise, JsValue>;
 
+    #[wasm_bindgen(method, structural, catch)]
+    pub(super) fn delete(this: &Kv, key: &str) -> Result<Promise, JsValue>;
+
     #[wasm_bindgen(js_namespace = ["crypto", "subtle"], js_name = importKey, catch)]
     pub(super) fn import_key(
         format: &str,

@@ -111,3 +111,8 @@ pub(super) fn may_sync(payer: &Payer, now: Timestamp) -> bool {
         true
     })
 }
+
+/// Forgets a payer's snapshot, so that the next answer is read anew.
+pub(super) fn forget_snapshot(payer: &Payer) {
+    REMEMBERED.with_borrow_mut(|memory| memory.forget(payer.key().as_str()));
+}

@@ -187,8 +187,7 @@ async fn take_over(
     read_at: Timestamp,
     at_most: u32,
 ) -> Result<Took, Failure> {
-    let ids: Vec<&str> = reading.shown.iter().map(|shown| shown.record.id.as_str()).collect();
-    let held = store::held(env, provider, &ids, payer).await?;
+    let held = store::held(env, provider, &reading, payer).await?;
     let mut took = Took { stored: 0, is_cut_short: false };
     // A payer may have several differences, and KV takes one write a second for each key.
     let mut changed: BTreeMap<String, StoredSnapshot> = BTreeMap::new();

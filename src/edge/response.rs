@@ -11,6 +11,7 @@ use super::reconcile::key_settings;
 use crate::delivery::VerifyError;
 use crate::question::QuestionError;
 use crate::session::TokenError;
+use crate::upkeep::UpkeepError;
 
 /// An answer, before it becomes a `Response`.
 pub(super) struct Reply {
@@ -34,6 +35,15 @@ impl Reply {
         Ok(Self::json(200, body)
             .with("cache-control", "private, no-store")
             .with("vary", "Authorization, Cookie, Origin"))
+    }
+
+    /// Lines of JSON about payers, which no cache may keep.
+    pub(super) fn private_lines(lines: &[String]) -> Self {
+        let body = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+        Self::json(200, body)
+            .with("content-type", "application/x-ndjson")
+            .with("cache-control", "private, no-store")
+            .with("vary", "Authorization, Cookie, Origin")
     }
 
     #[must_use]
@@ -126,6 +136,8 @@ pub(super) enum Failure {
     NoSuchEvent,
     /// There is no such grant.
     NoSuchGrant,
+    /// Nobody ever told of the payer.
+    NoSuchPayer,
     /// No way to verify callers of this kind is set.
     AuthNotConfigured {
         complaint: String,
@@ -176,6 +188,7 @@ impl Failure {
             Self::NotTheOperator => (401, "invalid_admin_token", "This is for operators"),
             Self::AdminRequest(_) => (400, "invalid_request", "The request cannot be carried out as it is"),
             Self::NoSuchGrant => (404, "unknown_grant", "There is no such grant"),
+            Self::NoSuchPayer => (404, "unknown_payer", "There is no such payer"),
             Self::NoSuchEvent => (404, "unknown_event", "There is no such delivery"),
             Self::AuthNotConfigured { .. } => (503, "auth_not_configured", "Callers cannot be verified yet"),
             Self::KeysUnavailable(_) => (503, "jwks_unavailable", "The issuer's keys could not be fetched"),
@@ -213,6 +226,7 @@ impl Failure {
             Self::NotTheOperator => "it takes `Authorization: Bearer ADMIN_TOKEN`".into(),
             Self::AdminRequest(cause) => cause.clone(),
             Self::NoSuchGrant => "see /admin/events?provider=operator&type=grant.created for what there is".into(),
+            Self::NoSuchPayer => "no delivery ever told of it; a payer is `user:…` or `org:…`".into(),
             Self::NoSuchEvent => "no delivery with this provider and event id is in the ledger".into(),
             Self::KeysUnavailable(_) => "try again in a moment".into(),
             Self::SyncNotConfigured => format!("it takes the key of an API: {}", key_settings().join(", ")),
@@ -250,6 +264,12 @@ impl Failure {
 impl From<QuestionError> for Failure {
     fn from(error: QuestionError) -> Self {
         Self::Question(error)
+    }
+}
+
+impl From<UpkeepError> for Failure {
+    fn from(error: UpkeepError) -> Self {
+        Self::AdminRequest(error.to_string())
     }
 }
 

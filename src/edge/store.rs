@@ -12,6 +12,7 @@ use super::bindings::{D1, D1Statement, Kv, binding, message, object, settled};
 use super::isolate;
 use super::log::Line;
 use super::response::Failure;
+use crate::api::Reading;
 use crate::delivery::Verified;
 use crate::event::{ParseError, Parsed};
 use crate::ledger::{Filter, History, Page};
@@ -124,10 +125,10 @@ pub(super) async fn note(env: &Env, id: &str, action: &str, detail: &str, now: T
     noted.map(|_| ()).map_err(|thrown| unavailable("the ledger could not be written", &thrown))
 }
 
-/// Reads what is held of these records, and of the payer.
-pub(super) async fn held(env: &Env, provider: &str, ids: &[&str], payer: Option<&Payer>) -> Result<Vec<Held>, Failure> {
+/// Reads what is held of the records of this reading, and of the payer.
+pub(super) async fn held(env: &Env, provider: &str, reading: &Reading, payer: Option<&Payer>) -> Result<Held, Failure> {
     const WHAT: &str = "the records could not be read";
-    let statement = store::held(provider, ids, payer).map_err(|error| Failure::Internal(error.to_string()))?;
+    let statement = store::held(provider, reading, payer).map_err(|error| Failure::Internal(error.to_string()))?;
     let rows = rows(env, &statement).await.map_err(|thrown| unavailable(WHAT, &thrown))?;
     let json = rows.get(0).unchecked_into::<Array>().get(0).as_string().unwrap_or_default();
     serde_json::from_str(&json)
@@ -192,7 +193,7 @@ pub(super) struct StoredSnapshot {
 }
 
 impl StoredSnapshot {
-    fn parse(text: String) -> Result<Self, Failure> {
+    pub(super) fn parse(text: String) -> Result<Self, Failure> {
         let snapshot = Snapshot::parse(&text).map_err(|error| Failure::Internal(error.to_string()))?;
         Ok(Self { text, snapshot: Rc::new(snapshot) })
     }
@@ -241,6 +242,15 @@ pub(super) async fn write_copy(env: &Env, stored: &StoredSnapshot, ttl_secs: u32
     }
 }
 
+/// Deletes a KV copy; answers whether that was done. One that stays runs out by itself.
+pub(super) async fn delete_copy(env: &Env, payer: &Payer) -> bool {
+    let deleted = settled(kv(env).and_then(|kv| kv.delete(&key(payer)))).await;
+    if let Err(thrown) = &deleted {
+        Line::warn(format!("failed to delete the KV copy: {}", message(thrown))).with("payer.id", payer.key()).write();
+    }
+    deleted.is_ok()
+}
+
 /// Whether KV answers at all.
 pub(super) async fn copy_health(env: &Env) -> Result<(), String> {
     let reading = kv(env).and_then(|kv| kv.get("health", "text"));
@@ -263,16 +273,44 @@ fn kv(env: &Env) -> Result<Kv, JsValue> {
 
 /// Runs the statements as one transaction; answers the only row of the last one.
 async fn batch(env: &Env, statements: &[Statement]) -> Result<JsValue, JsValue> {
-    let d1 = d1(env)?;
-    let bound = statements.iter().map(|statement| bind(&d1, statement)).collect::<Result<Array, _>>()?;
-    let results: Array = settled(d1.batch(&bound)).await?.dyn_into()?;
-    let last = results.get(results.length().saturating_sub(1));
-    let rows = js_sys::Reflect::get(&last, &"results".into())?.dyn_into::<Array>()?;
-    Ok(rows.get(0))
+    Batch::run(env, statements).await?.last_row()
+}
+
+/// What the statements of one transaction answered.
+pub(super) struct Batch(Array);
+
+impl Batch {
+    pub(super) async fn run(env: &Env, statements: &[Statement]) -> Result<Self, JsValue> {
+        let d1 = d1(env)?;
+        let bound = statements.iter().map(|statement| bind(&d1, statement)).collect::<Result<Array, _>>()?;
+        Ok(Self(settled(d1.batch(&bound)).await?.dyn_into()?))
+    }
+
+    fn first_row(&self, index: u32) -> Result<JsValue, JsValue> {
+        let rows = js_sys::Reflect::get(&self.0.get(index), &"results".into())?.dyn_into::<Array>()?;
+        Ok(rows.get(0))
+    }
+
+    fn last_row(&self) -> Result<JsValue, JsValue> {
+        self.first_row(self.0.length().saturating_sub(1))
+    }
+
+    /// A column of the first row of a statement, if it is text.
+    pub(super) fn text(&self, index: usize, name: &str) -> Option<String> {
+        column(&self.first_row(u32::try_from(index).ok()?).ok()?, name)
+    }
+
+    /// How many rows a statement wrote.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of rows")]
+    pub(super) fn changes(&self, index: usize) -> Option<u64> {
+        let result = self.0.get(u32::try_from(index).ok()?);
+        let meta = js_sys::Reflect::get(&result, &"meta".into()).ok()?;
+        Some(js_sys::Reflect::get(&meta, &"changes".into()).ok()?.as_f64()? as u64)
+    }
 }
 
 /// Runs one statement; answers its rows as arrays.
-async fn rows(env: &Env, statement: &Statement) -> Result<Array, JsValue> {
+pub(super) async fn rows(env: &Env, statement: &Statement) -> Result<Array, JsValue> {
     let bound = bind(&d1(env)?, statement)?;
     settled(bound.raw()).await?.dyn_into()
 }
@@ -295,6 +333,6 @@ fn column(row: &JsValue, name: &str) -> Option<String> {
     js_sys::Reflect::get(row, &name.into()).ok()?.as_string()
 }
 
-fn unavailable(what: &'static str, thrown: &JsValue) -> Failure {
+pub(super) fn unavailable(what: &'static str, thrown: &JsValue) -> Failure {
     Failure::StoreUnavailable { what, cause: message(thrown) }
 }

@@ -2,8 +2,9 @@
 -- ?7 outcome when it is not for the state to say, ?8 detail, if there is one to give, ?9 event, ?10 body.
 INSERT INTO deliveries
   (provider, event_id, event_type, payer, occurred_at, received_at, last_received_at, outcome, detail, event, body)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6,
+SELECT ?1, ?2, ?3, iif(gone, NULL, ?4), ?5, ?6, ?6,
   CASE
+    WHEN gone THEN 'ignored'
     WHEN ?7 IS NOT NULL THEN ?7
     -- Only who it is about, which is never too late to say.
     WHEN json_type(?9, '$.records') IS NULL AND json_type(?9, '$.payments') IS NULL THEN 'stored'
@@ -30,7 +31,7 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6,
   END,
   -- Tied: what we hold was told by another event with the same times, equally far along, and is otherwise. The event id
   -- decides, which only makes every order end alike; the provider can be asked.
-  coalesce(?8, (
+  coalesce(iif(gone, 'erased', ?8), (
     SELECT 'tied' FROM json_each(?9, '$.records') e
     CROSS JOIN records h ON h.provider = ?1 AND h.id = e.value ->> 'id'
     WHERE substr(e.value ->> 'version', 1, 34) = substr(h.version, 1, 34) AND h.event_id <> ?2
@@ -39,7 +40,19 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6,
         e.value ->> '$.state.status', e.value ->> '$.state.period_end', e.value ->> '$.state.past_due_since',
         e.value ->> '$.state.seats', coalesce(e.value ->> '$.plan.key', h.plan))
     LIMIT 1)),
-  ?9, ?10)
+  iif(gone, '{}', ?9), iif(gone, NULL, ?10)
+-- Whether it is about somebody whose data was erased: nothing of the person comes back. An event that names nobody is
+-- kept, as nobody can say whose it is; at most it leaves a record that is nobody's and grants nothing.
+FROM (SELECT
+  EXISTS (SELECT 1 FROM payers WHERE payer = ?4 AND erased_at IS NOT NULL)
+  OR EXISTS (SELECT 1 FROM json_each(?9, '$.records') e
+    CROSS JOIN payers p ON p.payer = e.value ->> 'payer' AND p.erased_at IS NOT NULL)
+  OR EXISTS (SELECT 1 FROM json_each(?9, '$.payments') e
+    CROSS JOIN payers p ON p.payer = e.value ->> 'payer' AND p.erased_at IS NOT NULL)
+  -- A body that could not be read may still hold the id.
+  OR (?10 IS NOT NULL AND EXISTS (SELECT 1 FROM payers WHERE erased_at IS NOT NULL AND mentions(?10, payer)))
+  AS gone)
+WHERE true
 -- Seen before. If we could not use it then and can now (it was resent after a fix), this attempt is the one that counts.
 ON CONFLICT (provider, event_id) DO UPDATE SET
   attempts = attempts + 1,

@@ -6,6 +6,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, Value};
 
 use super::{Outcome, Param, Statement, held, history, snapshots, webhook};
+use crate::api::Reading;
 use crate::delivery::Verified;
 use crate::event::{ParseError, Parsed};
 use crate::ledger::History;
@@ -78,12 +79,12 @@ impl SqliteStore {
         Ok((outcome, text(1).map(Snapshot::parse).transpose()?))
     }
 
-    /// Reads what is held of these records of a provider, and what else of its records the payer has that is not over.
+    /// Reads what is held of the records of this reading, and what else of its records the payer has that is not over.
     ///
     /// # Errors
     /// SQLite's.
-    pub fn held(&self, provider: &str, ids: &[&str], payer: Option<&Payer>) -> Result<Vec<Held>, Error> {
-        let rows = run(&self.connection, &held(provider, ids, payer)?)?;
+    pub fn held(&self, provider: &str, reading: &Reading, payer: Option<&Payer>) -> Result<Held, Error> {
+        let rows = run(&self.connection, &held(provider, reading, payer)?)?;
         match rows.first().and_then(|row| row.first()) {
             Some(Value::Text(json)) => Ok(serde_json::from_str(json)?),
             _ => Err("the records are not text".into()),

@@ -134,7 +134,7 @@ export class Plangate {
     const url = isolate === undefined ? this.url : this.urls[isolate];
     const response = await fetch(new URL(path, url), { method, headers, body, redirect: "manual" });
     const text = await response.text();
-    const isJson = /json/.test(response.headers.get("content-type") ?? "");
+    const isJson = /\bjson\b/.test(response.headers.get("content-type") ?? "");
     return { status: response.status, headers: response.headers, text, body: isJson && text ? JSON.parse(text) : undefined };
   }
 

@@ -20,6 +20,7 @@ use crate::history::{
     subscription_event, with,
 };
 use crate::seeded::Numbers;
+use crate::upkeep;
 
 /// A delivery with what is read out of it.
 type Read = (Sent, Result<Parsed, ParseError>);
@@ -29,6 +30,8 @@ fn converges(history: &[Sent]) {
     let history: Vec<Read> = history.iter().map(|sent| (sent.clone(), sent.parse())).collect();
     let expected = Shop::after(history.iter().map(|(sent, _)| sent)).state();
     walk(&Shop::new(), &Reduced::default(), &history, &mut Vec::new(), &expected);
+    let sent: Vec<Sent> = history.into_iter().map(|(sent, _)| sent).collect();
+    upkeep::pruned_and_erased_at_any_time_it_rebuilds(&sent);
 }
 
 /// Delivers every event that is not yet in `order`, each tentatively, and goes on from there.
@@ -283,7 +286,7 @@ fn events_of_one_millisecond_converge() {
 
 impl Numbers {
     /// A time out of so few that ties are common.
-    fn moment(&mut self) -> i64 {
+    pub fn moment(&mut self) -> i64 {
         T + self.pick(&[0, 1, 2, 3])
     }
 

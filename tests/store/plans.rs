@@ -102,7 +102,7 @@ const GROWING: [&str; 10] =
     ["deliveries", "d", "records", "r", "h", "u", "payments", "payers", "p", "payment_attempts"];
 
 /// How SQLite means to run a statement.
-fn steps_of_plan(connection: &Connection, sql: &str) -> Vec<String> {
+pub fn steps_of_plan(connection: &Connection, sql: &str) -> Vec<String> {
     let mut prepared = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
     let count = prepared.parameter_count();
     let steps: Vec<String> = prepared
@@ -115,7 +115,7 @@ fn steps_of_plan(connection: &Connection, sql: &str) -> Vec<String> {
 }
 
 /// The steps of the plan that walk a whole table that grows.
-fn walks(connection: &Connection, sql: &str) -> Vec<String> {
+pub fn walks(connection: &Connection, sql: &str) -> Vec<String> {
     steps_of_plan(connection, sql)
         .into_iter()
         .filter(|step| match step.split_once(' ') {
@@ -149,7 +149,11 @@ fn webhooks_and_checks_never_walk_a_table_that_grows() {
         // Counting what is wrong reads the index of what is wrong, and nothing else.
         let is_health = statement.sql == health(Timestamp::from_millis(NOW)).sql;
         let walks = walks(shop.connection(), statement.sql);
-        let allowed = |step: &String| is_health && step == "SCAN deliveries USING COVERING INDEX dead_letters";
+        // A body that cannot be read is searched for the ids of those who were erased, who are few.
+        let allowed = |step: &String| {
+            is_health && step == "SCAN deliveries USING COVERING INDEX dead_letters"
+                || step == "SCAN payers USING INDEX payers_erased"
+        };
         assert!(walks.iter().all(allowed), "{walks:?} in\n{}", statement.sql);
     }
     // Or the test sees nothing.
