@@ -185,6 +185,21 @@ fn pruned_and_erased(history: &[Sent], mut is_chosen: impl FnMut(usize, usize) -
 }
 
 #[test]
+fn each_register_keeps_the_delivery_that_set_it() {
+    let at = |at, fields| {
+        let bare = json!({"payer": null, "plan": null, "plan_id": null});
+        with(with(item("user_1", "i_1", "active", "pro", at), bare), fields)
+    };
+    pruned_and_erased_at_any_time_it_rebuilds(&[
+        item_event("e_payer", "updated", T, at(T, json!({"payer": {"user_id": "user_1"}}))),
+        // Known by its id alone.
+        item_event("e_plan", "updated", T + 1, at(T + 1, json!({"plan_id": "cplan_pro"}))),
+        item_event("e_customer", "updated", T + 2, at(T + 2, json!({"payer_id": "cpayer_1"}))),
+        item_event("e_state", "updated", T + 3, at(T + 3, json!({}))),
+    ]);
+}
+
+#[test]
 fn random_histories_are_pruned_and_erased_and_rebuild() {
     for seed in 0..25 {
         let mut numbers = Numbers::new(seed + 1000);
