@@ -18,7 +18,6 @@ WHERE seq IN (
     CROSS JOIN records r ON r.provider = deliveries.provider AND r.id = e.value ->> 'id'
     -- It set one of the registers.
     WHERE e.value ->> 'version' IN (r.version, r.payer_version, r.customer_version, ltrim(r.plan_version, '!'))
-      OR r.event_id = deliveries.event_id
       -- It tells what those that set a register do not tell, and is the first that does. (Of those that name nobody the
       -- first cannot be found without walking them all, so each stays.)
       OR EXISTS (
