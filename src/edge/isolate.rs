@@ -82,17 +82,19 @@ pub(super) fn snapshot(payer: &Payer, ttl_ms: i64, now: Timestamp) -> Option<(Rc
 }
 
 /// Remembers a snapshot, unless a newer one of the same payer is known and may still speak. (A database that was
-/// restored to an earlier time has lower versions than we remember.)
-pub(super) fn remember_snapshot(snapshot: &Rc<Snapshot>, source: Source, now: Timestamp) {
+/// restored to an earlier time has lower versions than we remember.) Answers whether none is known that is newer.
+pub(super) fn remember_snapshot(snapshot: &Rc<Snapshot>, source: Source, now: Timestamp) -> bool {
     let key = snapshot.payer.key();
     REMEMBERED.with_borrow_mut(|memory| {
         let is_newer =
             |known: &Remembered| known.snapshot.version > snapshot.version && now.millis_since(known.since) <= GRANT_MS;
-        if !memory.recall(key.as_str()).is_some_and(is_newer) {
+        let is_newest = !memory.recall(key.as_str()).is_some_and(is_newer);
+        if is_newest {
             let remembered = Remembered { snapshot: Rc::clone(snapshot), from_d1: source == Source::D1, since: now };
             memory.remember(key, remembered);
         }
-    });
+        is_newest
+    })
 }
 
 /// Asking a provider about this payer failed, so it may be asked again at once.

@@ -63,9 +63,10 @@ pub(super) async fn handle(edge: &Edge<'_>, provider: &'static dyn Provider) -> 
 
     // 6.
     if let Some(stored) = snapshot {
-        isolate::remember_snapshot(&stored.snapshot, Source::D1, edge.now);
+        // Of webhooks that come at once the last to get its answer is not the newest: its copy would stay.
+        let is_newest = isolate::remember_snapshot(&stored.snapshot, Source::D1, edge.now);
         let touches_holdings = matches!(&parsed, Ok(Parsed::Event(event)) if event.touches_holdings());
-        if outcome != Outcome::Duplicate && touches_holdings {
+        if outcome != Outcome::Duplicate && touches_holdings && is_newest {
             store::write_copy(edge.env, &stored, edge.settings.snapshot_ttl_secs).await;
         }
         // 7.
