@@ -16,9 +16,9 @@ use plangate::delivery::Verified;
 use plangate::event::Parsed;
 use plangate::payer::{Payer, PayerKind};
 use plangate::provider::{Ours, named};
-use plangate::reconcile::{Silence, differences, likely_cause};
-use plangate::store::Outcome;
+use plangate::reconcile::{Progress, Silence, Sweep, differences, likely_cause};
 use plangate::store::sqlite::SqliteStore;
+use plangate::store::{self, Outcome};
 use plangate::time::{DAY_MS, Timestamp};
 use seeded::Numbers;
 use serde_json::{Value, json};
@@ -248,11 +248,144 @@ fn an_item_left_out_of_its_own_subscription_is_over_once_it_is_settled() {
         shop.status("i_1").unwrap() == "ended"
     };
     assert!(ended(T, T + 6 * MINUTE, &body));
-    assert!(!ended(T, T + 4 * MINUTE, &body), "it may be younger than the answer");
+    assert!(ended(T, T + 5 * MINUTE + 1, &body));
+    assert!(!ended(T, T + 5 * MINUTE, &body), "it may be younger than the answer");
     assert!(!ended(T + 10 * MINUTE, T + 6 * MINUTE, &body), "it is from after the answer");
     assert!(!ended(T, T + 6 * MINUTE, &body.replace("csub_1", "csub_2")), "another subscription");
     let broken = body.replace("\"subscription_items\":[", "\"subscription_items\":[{\"id\":\"i_1\"},");
     assert!(!ended(T, T + 6 * MINUTE, &broken), "it may be the one that could not be read");
+}
+
+#[test]
+fn an_item_left_out_keeps_its_period_and_tells_when_it_was_found_to_be_over() {
+    let mut shop = Shop::new();
+    shop.webhook("e1", &item("i_1", "active", T));
+    shop.read(&subscription(&[]), T + 6 * MINUTE);
+    let sql = "SELECT period_start, period_end, ended_at FROM records";
+    let found: [i64; 3] =
+        shop.0.connection().query_row(sql, [], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?])).unwrap();
+    assert_eq!(found, [T, T + 30 * DAY_MS, T + 6 * MINUTE]);
+}
+
+#[test]
+fn silence_about_a_trial_changes_nothing_else() {
+    // What is held, what is shown without a word of a trial, and what is held then.
+    let trial = |changed_at: i64| {
+        let mut item = item("i_1", "active", changed_at);
+        item["is_free_trial"] = json!(true);
+        item
+    };
+    let silent = |status: &str, end: i64| {
+        let mut item = item("i_1", status, T + 20);
+        item["period_end"] = json!(end);
+        item.as_object_mut().unwrap().remove("is_free_trial");
+        item
+    };
+    let end = T + 30 * DAY_MS;
+    let cases = [
+        (trial(T + 10), silent("active", end), "trialing"),
+        (trial(T + 10), silent("active", end + DAY_MS), "active"),
+        (trial(T + 10), silent("canceled", end), "canceled"),
+        (item("i_1", "canceled", T + 10), silent("active", end), "active"),
+        (trial(T + 10), item("i_1", "active", T + 20), "active"),
+    ];
+    for (held, shown, expected) in cases {
+        let mut shop = Shop::new();
+        shop.webhook("e1", &held);
+        shop.read(&subscription(&[shown]), T + MINUTE);
+        assert_eq!(shop.status("i_1").unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_charge_is_past_due_since_it_first_was() {
+    let due = |changed_at: i64, since: i64, end: i64| {
+        let mut item = item("i_1", "past_due", changed_at);
+        item["past_due_at"] = json!(since);
+        item["period_end"] = json!(end);
+        item
+    };
+    let (first, later) = (T + MINUTE, T + 5 * MINUTE);
+    for (held_since, shown_since, expected) in [(first, later, first), (later, first, first)] {
+        let mut shop = Shop::new();
+        shop.webhook("e1", &due(T + 10, held_since, T + 30 * DAY_MS));
+        shop.read(&subscription(&[due(T + 20, shown_since, T + 31 * DAY_MS)]), T + 10 * MINUTE);
+        let since: i64 =
+            shop.0.connection().query_row("SELECT past_due_since FROM records", [], |row| row.get(0)).unwrap();
+        assert_eq!(since, expected);
+    }
+    // One that recovered and is due again is due since then.
+    let mut shop = Shop::new();
+    shop.webhook("e1", &item("i_1", "active", T + 10));
+    shop.read(&subscription(&[due(T + 20, later, T + 30 * DAY_MS)]), T + 10 * MINUTE);
+    let since: i64 = shop.0.connection().query_row("SELECT past_due_since FROM records", [], |row| row.get(0)).unwrap();
+    assert_eq!(since, later);
+    // Nor does it stay due after it was paid.
+    shop.read(&subscription(&[item("i_1", "active", T + 30)]), T + 11 * MINUTE);
+    let since: Option<i64> =
+        shop.0.connection().query_row("SELECT past_due_since FROM records", [], |row| row.get(0)).unwrap();
+    assert_eq!(since, None);
+}
+
+#[test]
+fn what_only_the_api_told_counts_as_missed_after_ten_minutes_if_it_is_from_after_the_first_run() {
+    let mut shop = Shop::new();
+    shop.0.connection().execute_batch("CREATE TABLE d1_migrations (id INTEGER PRIMARY KEY, name TEXT)").unwrap();
+    let first_run = Sweep { since: Some(at(T)), ..Sweep::default() };
+    let keep = store::keep(&Sweep::name("clerk"), &serde_json::to_string(&first_run).unwrap(), at(T));
+    shop.0.connection().execute(keep.sql, rusqlite::params_from_iter(&keep.params)).unwrap();
+    shop.read(&subscription(&[item("i_old", "active", T - 1), item("i_1", "active", T + 1)]), T + MINUTE);
+    let missed = |shop: &Shop, now: i64| -> Value {
+        let health = store::health(at(now));
+        let json: String = shop
+            .0
+            .connection()
+            .query_row(health.sql, rusqlite::params_from_iter(&health.params), |row| row.get(0))
+            .unwrap();
+        serde_json::from_str::<Value>(&json).unwrap()["undelivered"].clone()
+    };
+    assert_eq!(missed(&shop, T + 10 * MINUTE), json!([]));
+    let one = json!([{"provider": "clerk", "count": 1, "last_at": T + 1}]);
+    assert_eq!(missed(&shop, T + 10 * MINUTE + 1), one);
+    shop.webhook("e1", &item("i_1", "active", T + 1));
+    assert_eq!(missed(&shop, T + 10 * MINUTE + 1), json!([]));
+}
+
+#[test]
+fn a_sweep_is_overdue_an_hour_after_the_last_that_was_sound() {
+    let hour = 60 * MINUTE;
+    let sweep = |since: Option<i64>, sound_at: Option<i64>| Sweep {
+        since: since.map(at),
+        sound_at: sound_at.map(at),
+        ..Sweep::default()
+    };
+    let cases = [
+        (sweep(None, None), T, false),
+        (sweep(Some(T), None), T + hour, false),
+        (sweep(Some(T), None), T + hour + 1, true),
+        (sweep(Some(T), Some(T + hour)), T + 2 * hour, false),
+        (sweep(Some(T), Some(T + hour)), T + 2 * hour + 1, true),
+    ];
+    for (sweep, now, expected) in cases {
+        assert_eq!(sweep.is_overdue(at(now)), expected, "{sweep:?} at {now}");
+    }
+}
+
+#[test]
+fn how_far_a_sweep_came_reads_back_and_what_cannot_be_read_is_begun_anew() {
+    let progress = Progress { cursor: Some("active:100".into()), finished_at: Some(at(T)) };
+    let sweep = Sweep {
+        since: Some(at(T)),
+        checked: 7,
+        error: Some("no".into()),
+        listings: [("live".to_owned(), progress)].into(),
+        ..Sweep::default()
+    };
+    assert_eq!(Sweep::parse(Some(&serde_json::to_string(&sweep).unwrap())), sweep);
+    for kept in [None, Some(""), Some("[]"), Some(r#"{"since":"soon"}"#)] {
+        assert_eq!(Sweep::parse(kept), Sweep::default());
+    }
+    assert_eq!(Sweep::name("clerk"), "sweep:clerk");
 }
 
 #[test]
@@ -360,6 +493,58 @@ fn listings_are_read_page_by_page_to_their_end() {
         api().page_path("over", None).unwrap(),
         "/v1/billing/subscription_items?status=ended&include_free=false&limit=100&offset=0"
     );
+}
+
+#[test]
+fn the_api_is_asked_as_its_provider_documents_it() {
+    assert_eq!(api().key_setting(), "CLERK_SECRET_KEY");
+    assert_eq!(api().base_setting(), ("CLERK_API_URL", "https://api.clerk.com"));
+    // Older versions list items and plans elsewhere.
+    assert_eq!(api().headers(), [("clerk-api-version", "2025-11-10")]);
+    assert_eq!(api().listings(), ["live", "over"]);
+    let org = Payer::new(PayerKind::Org, "org_1").unwrap();
+    assert_eq!(api().payer_path(&user()).unwrap(), "/v1/users/user_1/billing/subscription");
+    assert_eq!(api().payer_path(&org).unwrap(), "/v1/organizations/org_1/billing/subscription");
+    for id in ["..", ".", "a/b", "a?b", "a%2Fb", "a b", "ä"] {
+        assert_eq!(api().payer_path(&Payer::new(PayerKind::User, id).unwrap()), None, "{id}");
+    }
+    assert_eq!(api().plans_path(None).unwrap(), "/v1/billing/plans?payer_type=user&limit=100&offset=0");
+    assert_eq!(api().plans_path(Some("org:100")).unwrap(), "/v1/billing/plans?payer_type=org&limit=100&offset=100");
+    assert_eq!(api().plans_path(Some("team:0")), None);
+}
+
+#[test]
+fn plans_are_read_with_what_they_give_and_to_whom() {
+    let plan = |slug: Value, more: Value| {
+        let mut plan = json!({"object": "commerce_plan", "id": "cplan_1", "slug": slug, "is_default": false});
+        plan.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        plan
+    };
+    let cases = [
+        (
+            plan(json!("pro"), json!({"features": [{"slug": "api"}, {"slug": "export"}], "for_payer_type": "user"})),
+            ("pro", Some(PayerKind::User), false, Some(vec!["api", "export"])),
+        ),
+        (
+            plan(json!("team"), json!({"features": [], "for_payer_type": "org"})),
+            ("team", Some(PayerKind::Org), false, Some(vec![])),
+        ),
+        // Left out is not the same as none; who it is listed for says whose it is.
+        (plan(json!("free"), json!({"is_default": true})), ("free", Some(PayerKind::Org), true, None)),
+        (plan(Value::Null, json!({"for_payer_type": "robot"})), ("cplan_1", None, false, None)),
+    ];
+    for (listed, (key, payer, free, features)) in cases {
+        let body = json!({"data": [listed], "total_count": 1}).to_string();
+        let (plans, next) = api().read_plans(Some("org:0"), &body).unwrap();
+        assert_eq!(next, None);
+        let read = &plans[0];
+        let given: Option<Vec<&str>> =
+            read.features.as_ref().map(|features| features.iter().map(String::as_str).collect());
+        assert_eq!((read.key.as_str(), read.payer, read.free, given), (key, payer, free, features));
+        assert_eq!(read.id.as_deref(), Some("cplan_1"));
+    }
+    let (_, next) = api().read_plans(None, r#"{"data":[],"total_count":0}"#).unwrap();
+    assert_eq!(next.as_deref(), Some("org:0"));
 }
 
 #[test]
