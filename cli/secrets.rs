@@ -11,19 +11,20 @@ use crate::look_up::LocalSettings;
 /// # Errors
 /// When there is none, or one that cannot be used.
 pub fn read(provider: &dyn Provider, given: &[String], settings: &LocalSettings) -> Result<Vec<Secret>, Failure> {
-    let parse = |source: &str, text: &str| {
+    let parse = |setting: &'static str, source: &str, text: &str| {
         let copy = "copy it whole from the provider's dashboard";
-        provider.parse_secret(text).map_err(|error| usage(format!("a secret in {source} {error}; {copy}")))
+        provider.parse_secret(setting, text).map_err(|error| usage(format!("a secret in {source} {error}; {copy}")))
     };
-    if !given.is_empty() {
-        return given.iter().map(|text| parse("--secret", text)).collect();
-    }
     let names = provider.secret_names();
+    if !given.is_empty() {
+        let preferred = names.first().copied().unwrap_or_default();
+        return given.iter().map(|text| parse(preferred, "--secret", text)).collect();
+    }
     let mut secrets = Vec::new();
     for name in names {
         let list = settings.value(name).unwrap_or_default();
         for text in list.split(',').map(str::trim).filter(|text| !text.is_empty()) {
-            secrets.push(parse(name, text)?);
+            secrets.push(parse(name, name, text)?);
         }
     }
     if secrets.is_empty() {

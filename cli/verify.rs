@@ -3,6 +3,7 @@
 use std::io::Read as _;
 
 use plangate::delivery::{Delivery, Headers};
+use plangate::settings::Settings;
 use plangate::time::Timestamp;
 use serde::Serialize;
 
@@ -50,7 +51,9 @@ struct Verdict<'a> {
 
 pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
     let provider = secrets::provider(&args.provider)?;
-    let secrets = secrets::read(provider, &args.secret, &LocalSettings::read()?)?;
+    let settings = LocalSettings::read()?;
+    let secrets = secrets::read(provider, &args.secret, &settings)?;
+    let ours = Settings::read(|name| settings.value(name)).ours;
     let mut body = Vec::new();
     std::io::stdin()
         .read_to_end(&mut body)
@@ -58,7 +61,7 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
     let headers = Headers::new(args.header.iter().map(|header| (header.0.as_str(), header.1.as_str())));
     let delivery = Delivery { headers, body };
 
-    let verified = provider.verify(&delivery, &secrets, args.now.unwrap_or_else(clock::now));
+    let verified = provider.verify(&delivery, &secrets, &ours, args.now.unwrap_or_else(clock::now));
     let error = verified.as_ref().err();
     let verdict = Verdict {
         ok: verified.is_ok(),

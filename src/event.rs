@@ -32,6 +32,8 @@ pub enum Parsed {
 pub enum IgnoredReason {
     /// A type of event that changes no entitlement.
     UnusedType,
+    /// Of test mode where money is real, or the other way round.
+    OtherEnvironment,
     /// Sent by another instance of the provider (development and production share no users).
     OtherInstance,
     /// A deletion that does not say of whom.
@@ -44,6 +46,7 @@ impl IgnoredReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::UnusedType => "unused_type",
+            Self::OtherEnvironment => "other_environment",
             Self::OtherInstance => "other_instance",
             Self::NoSubject => "no_subject",
         }
@@ -71,6 +74,9 @@ pub struct Event {
     /// The payments it shows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub payments: Vec<Payment>,
+    /// Which payer a customer of the provider is, where it tells.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
     /// Who did it, and why, when it was done by hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signed: Option<Signed>,
@@ -141,6 +147,18 @@ pub struct Record {
     /// When it began. The earliest that any event tells is kept.
     #[serde(with = "millis")]
     pub started_at: Option<Timestamp>,
+}
+
+/// Which payer a customer of a provider is. All records of the customer that name no payer themselves are the payer's.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Link {
+    /// The provider's id of the customer.
+    pub customer: String,
+    /// The payer.
+    #[serde(serialize_with = "of_key")]
+    pub payer: Payer,
+    /// Of two links of one customer the newer counts.
+    pub version: Version,
 }
 
 /// A plan as an event names it.
@@ -254,6 +272,15 @@ pub struct Payment {
     /// Who was charged.
     #[serde(serialize_with = "as_key")]
     pub payer: Option<Payer>,
+    /// The payer's id at the payment provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer: Option<String>,
+    /// The record that it pays for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
+    /// How often charging was tried, where the provider counts; one otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
     /// The payment that this attempt is for; several attempts may share it.
     pub payment: Option<String>,
     /// `pending`, `paid`, `failed`, or what else the provider says.
@@ -291,6 +318,10 @@ impl std::error::Error for ParseError {}
 #[allow(clippy::ref_option, reason = "serde's `serialize_with` passes the field by reference")]
 fn as_key<S: Serializer>(payer: &Option<Payer>, serializer: S) -> Result<S::Ok, S::Error> {
     payer.as_ref().map(Payer::key).serialize(serializer)
+}
+
+fn of_key<S: Serializer>(payer: &Payer, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(payer)
 }
 
 fn as_text<S: Serializer>(status: &Status, serializer: S) -> Result<S::Ok, S::Error> {
@@ -348,6 +379,7 @@ impl Event {
             deleted_at: fields.optional("deleted_at", Fields::moment)?,
             records: fields.list("records", Record::read)?,
             payments: fields.list("payments", Payment::read)?,
+            links: fields.list("links", Link::read)?,
             signed: match json.get("signed").map(Fields) {
                 None => None,
                 Some(signed) => Some(Signed { by: signed.text("by")?, why: signed.text("why")? }),
@@ -378,6 +410,14 @@ impl Record {
             trial: json.get("trial")?.as_bool()?,
             started_at: fields.optional("started_at", Fields::moment)?,
         })
+    }
+}
+
+impl Link {
+    fn read(json: &Value) -> Option<Self> {
+        let fields = Fields(json);
+        let version = Version(fields.text("version")?);
+        Some(Self { customer: fields.text("customer")?, payer: fields.payer("payer")?, version })
     }
 }
 
@@ -417,6 +457,12 @@ impl Payment {
             version: Version(fields.text("version")?),
             occurred_at: fields.moment("occurred_at")?,
             payer: fields.optional("payer", Fields::payer)?,
+            customer: fields.optional("customer", Fields::text)?,
+            record: fields.optional("record", Fields::text)?,
+            attempt: match fields.optional("attempt", Fields::number)? {
+                None => None,
+                Some(attempt) => Some(u32::try_from(attempt).ok()?),
+            },
             payment: fields.optional("payment", Fields::text)?,
             status: fields.text("status")?,
             amount: fields.optional("amount", Fields::number)?,

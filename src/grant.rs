@@ -149,6 +149,7 @@ fn operators_event(event_type: &str, signed: Signed, record: Record, now: Timest
         deleted_at: None,
         records: vec![record],
         payments: Vec::new(),
+        links: Vec::new(),
         signed: Some(signed),
     }
 }

@@ -34,11 +34,11 @@ pub trait Provider: Sync {
     /// The headers that [`verify`](Self::verify) reads. The edge copies these and no others.
     fn signature_headers(&self) -> &'static [&'static str];
 
-    /// Reads one signing secret.
+    /// Reads one signing secret, as it stands in the setting of that name.
     ///
     /// # Errors
     /// [`SecretError`] when the text holds no usable key.
-    fn parse_secret(&self, text: &str) -> Result<Secret, SecretError>;
+    fn parse_secret(&self, setting: &'static str, text: &str) -> Result<Secret, SecretError>;
 
     /// Checks that the provider made this delivery. Any of the secrets may fit.
     ///
@@ -48,6 +48,7 @@ pub trait Provider: Sync {
         &self,
         delivery: &'a Delivery,
         secrets: &[Secret],
+        ours: &Ours,
         now: Timestamp,
     ) -> Result<Verified<'a>, VerifyError>;
 
@@ -66,11 +67,59 @@ pub trait Provider: Sync {
     fn sign(&self, secret: &Secret, event_id: &str, now: Timestamp, body: &[u8]) -> Vec<(&'static str, String)>;
 }
 
-/// What tells our events from those of a neighboring instance or environment.
-#[derive(Clone, Default, Debug)]
+/// What tells our events from those of a neighboring instance or environment, and how a provider's scheme is to be taken.
+#[derive(Clone, Debug)]
 pub struct Ours {
     /// `CLERK_INSTANCE_ID`: events that name another instance are ignored.
     pub clerk_instance_id: Option<String>,
+    /// `ENVIRONMENT`: events that say they are of another are ignored.
+    pub environment: Environment,
+    /// `PADDLE_TOLERANCE_SECONDS`: how far the signed time may be from ours.
+    pub paddle_tolerance_secs: u32,
+}
+
+impl Default for Ours {
+    fn default() -> Self {
+        Self {
+            clerk_instance_id: None,
+            environment: Environment::Production,
+            paddle_tolerance_secs: DEFAULT_PADDLE_TOLERANCE_SECS,
+        }
+    }
+}
+
+/// Paddle's own libraries take 5 seconds, which is tight behind retries and clocks that differ. What keeps a delivery from
+/// counting twice is its id.
+pub const DEFAULT_PADDLE_TOLERANCE_SECS: u32 = 60;
+
+/// Where money is real, and where it is not. An event of the one never counts in the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Environment {
+    /// Real money.
+    Production,
+    /// Test mode, sandbox, development.
+    Sandbox,
+}
+
+impl Environment {
+    /// Reads the setting.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "production" => Some(Self::Production),
+            "sandbox" => Some(Self::Sandbox),
+            _ => None,
+        }
+    }
+
+    /// As in the setting.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Production => "production",
+            Self::Sandbox => "sandbox",
+        }
+    }
 }
 
 #[cfg(test)]

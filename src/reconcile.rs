@@ -115,6 +115,7 @@ fn difference(shown: Shown, held: Option<&HeldRecord>, read_at: Timestamp) -> Di
         deleted_at: None,
         records: vec![record],
         payments: Vec::new(),
+        links: Vec::new(),
         signed: None,
     };
     Difference { event_id, event }

@@ -4,13 +4,26 @@ use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
 
 /// HMAC-SHA256 has 32 bytes.
 pub(crate) const MAC_BYTES: usize = 32;
 
 /// The key a provider signs its deliveries with, prepared for HMAC-SHA256.
 #[derive(Clone)]
-pub struct Secret(Hmac<Sha256>);
+pub struct Secret {
+    mac: Hmac<Sha256>,
+    use_: Use,
+}
+
+/// What a secret is for, where a provider has several kinds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Use {
+    /// The body is signed with it.
+    Signing,
+    /// It is the value of a header itself.
+    Header,
+}
 
 impl Secret {
     /// A key from its bytes.
@@ -22,12 +35,35 @@ impl Secret {
             return Err(SecretError::Empty);
         }
         // HMAC takes a key of any length; its constructor is fallible only because other MACs are pickier.
-        Hmac::new_from_slice(bytes).map(Self).map_err(|_| SecretError::Empty)
+        let mac = Hmac::new_from_slice(bytes).map_err(|_| SecretError::Empty)?;
+        Ok(Self { mac, use_: Use::Signing })
+    }
+
+    /// The value of a header.
+    ///
+    /// # Errors
+    /// [`SecretError::Empty`] when there is none.
+    pub fn header(text: &str) -> Result<Self, SecretError> {
+        Ok(Self { use_: Use::Header, ..Self::new(text.as_bytes())? })
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub fn use_(&self) -> Use {
+        self.use_
+    }
+
+    /// Whether this is the text that was presented, in constant time: the two are keys of one MAC, and equal where those
+    /// are. (A key and the same followed by NUL make one MAC; no header can hold NUL.)
+    #[must_use]
+    pub fn is(&self, presented: &str) -> bool {
+        let presented = Self::new(presented.as_bytes());
+        presented.is_ok_and(|presented| self.mac(&[]).ct_eq(&presented.mac(&[])).into())
     }
 
     /// The MAC of the parts, one after the other.
     pub(crate) fn mac(&self, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
-        let mut mac = self.0.clone();
+        let mut mac = self.mac.clone();
         for part in parts {
             mac.update(part);
         }

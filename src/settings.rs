@@ -7,7 +7,7 @@ use std::fmt;
 use crate::catalog::Catalog;
 use crate::decide::Policy;
 use crate::ordered;
-use crate::provider::{Ours, PROVIDERS, Provider};
+use crate::provider::{DEFAULT_PADDLE_TOLERANCE_SECS, Environment, Ours, PROVIDERS, Provider};
 use crate::publishable_key::PublishableKey;
 use crate::secret::Secret;
 use crate::session::SessionPolicy;
@@ -22,6 +22,9 @@ const MAX_SNAPSHOT_TTL_SECS: u32 = 86_400;
 /// A year: beyond any slack or grace somebody means.
 const MAX_POLICY_HOURS: u32 = 8_760;
 const MAX_POLICY_DAYS: u32 = 365;
+/// The shortest `PADDLE_TOLERANCE_SECONDS` is what Paddle's own libraries take, the longest what others take.
+const MIN_PADDLE_TOLERANCE_SECS: u32 = 5;
+const MAX_PADDLE_TOLERANCE_SECS: u32 = 300;
 /// How long the ledger keeps what no state rests on any more, unless `RETENTION_DAYS` says otherwise.
 const DEFAULT_RETENTION_DAYS: u32 = 180;
 /// The shortest: Svix delivers for 28 hours, and a duplicate should be known as one.
@@ -160,6 +163,7 @@ impl Settings {
         let session_keys = reader.session_keys(publishable_key.as_ref());
         let issuer = reader.text("CLERK_ISSUER").or_else(|| publishable_key.as_ref().map(PublishableKey::issuer));
         let session = SessionPolicy { issuer, authorized_parties: reader.list("AUTHORIZED_PARTIES") };
+        let ours = reader.ours();
         let api_keys = reader.api_keys();
         let admin_token = reader.admin_token();
         let catalog = reader.catalog();
@@ -177,7 +181,7 @@ impl Settings {
         let apis = reader.apis();
         Self {
             webhook_secrets,
-            ours: Ours { clerk_instance_id: reader.text("CLERK_INSTANCE_ID") },
+            ours,
             session,
             session_keys,
             publishable_key,
@@ -248,7 +252,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         for provider in PROVIDERS {
             for name in provider.secret_names() {
                 for text in self.list(name) {
-                    match provider.parse_secret(&text) {
+                    match provider.parse_secret(name, &text) {
                         Ok(secret) => secrets.entry(provider.name()).or_default().push(secret),
                         Err(error) => self.unusable(name, format_args!("has an entry that {error}")),
                     }
@@ -261,6 +265,23 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             self.missing(names.join(" or "), "is not set: no webhook can be verified");
         }
         secrets
+    }
+
+    fn ours(&mut self) -> Ours {
+        let environment = self.text("ENVIRONMENT").map(|text| Environment::parse(&text));
+        if environment == Some(None) {
+            self.unusable("ENVIRONMENT", "is neither `production` nor `sandbox`");
+        }
+        let tolerance = self.number(
+            "PADDLE_TOLERANCE_SECONDS",
+            MIN_PADDLE_TOLERANCE_SECS..=MAX_PADDLE_TOLERANCE_SECS,
+            DEFAULT_PADDLE_TOLERANCE_SECS,
+        );
+        Ours {
+            clerk_instance_id: self.text("CLERK_INSTANCE_ID"),
+            environment: environment.flatten().unwrap_or(Environment::Production),
+            paddle_tolerance_secs: tolerance,
+        }
     }
 
     fn publishable_key(&mut self) -> Option<PublishableKey> {

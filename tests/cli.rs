@@ -135,7 +135,7 @@ fn verify_reads_raw_bytes_and_the_clock() {
     let body = [0xff, 0xfe, b'\n', 0x00];
     let mut command = plangate(&["verify", "clerk", "--secret", SECRET, "--now", "1767225600"]);
     command.args(["--header", VECTOR_ID, "--header", VECTOR_TIMESTAMP]);
-    let secret = provider::named("clerk").unwrap().parse_secret(SECRET).unwrap();
+    let secret = provider::named("clerk").unwrap().parse_secret("CLERK_WEBHOOK_SIGNING_SECRET", SECRET).unwrap();
     let signed = plangate::standard_webhooks::sign(
         &secret,
         "msg_2abcTESTvector0001",
@@ -663,7 +663,7 @@ fn trigger_dry_run_sends_nothing_and_shows_everything() {
     let (head, body) = ran.stdout.split_once("\n\n").unwrap();
     let headers = head.lines().skip(1).map(|line| line.trim().split_once(": ").unwrap());
     let delivery = Delivery { headers: Headers::new(headers), body: body.trim_end().as_bytes().to_vec() };
-    let secret = provider::named("clerk").unwrap().parse_secret(SECRET).unwrap();
+    let secret = provider::named("clerk").unwrap().parse_secret("CLERK_WEBHOOK_SIGNING_SECRET", SECRET).unwrap();
     plangate::standard_webhooks::verify(&delivery, &[secret], Timestamp::from_secs(1_767_225_600)).unwrap();
     let ran = run(trigger(&args).arg("--json"), "");
     assert_eq!((ran.code, &ran.json()["response"]), (0, &Value::Null));
@@ -730,7 +730,7 @@ fn trigger_takes_the_secret_from_the_option_then_the_environment_then_dev_vars()
         let headers = request["headers"].as_object().unwrap();
         let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap()));
         let delivery = Delivery { headers: Headers::new(headers), body: request["body"].to_string().into_bytes() };
-        let secret = provider::named("clerk").unwrap().parse_secret(secret).unwrap();
+        let secret = provider::named("clerk").unwrap().parse_secret("CLERK_WEBHOOK_SIGNING_SECRET", secret).unwrap();
         plangate::standard_webhooks::verify(&delivery, &[secret], Timestamp::from_secs(1_767_225_600)).is_ok()
     };
     let command = || plangate(&["trigger", "clerk", "user.created"]);
@@ -1057,7 +1057,9 @@ fn run_bytes(command: &mut Command, stdin: &[u8]) -> Ran {
 #[track_caller]
 fn parse(delivery: &Delivery, now: Timestamp, event_id: &str) -> Parsed {
     let clerk = provider::named("clerk").unwrap();
-    let verified = clerk.verify(delivery, &[clerk.parse_secret(SECRET).unwrap()], now).unwrap();
+    let verified = clerk
+        .verify(delivery, &[clerk.parse_secret("CLERK_WEBHOOK_SIGNING_SECRET", SECRET).unwrap()], &Ours::default(), now)
+        .unwrap();
     assert_eq!(verified.event_id(), event_id);
     assert_eq!(verified.sent_at(), Some(now));
     clerk.parse(&verified, &Ours::default()).unwrap()

@@ -197,10 +197,10 @@ fn published_vectors_verify_under_both_families_and_sign_makes_them() {
 #[test]
 fn clerk_verifies_and_signs_with_this_scheme() {
     let clerk = named("clerk").unwrap();
-    let secrets = [clerk.parse_secret(SECRET).unwrap()];
+    let secrets = [clerk.parse_secret("CLERK_WEBHOOK_SIGNING_SECRET", SECRET).unwrap()];
     let now = Timestamp::from_secs(NOW);
     let delivery = Delivery { headers: Headers::new(clerk.sign(&secrets[0], ID, now, BODY)), body: BODY.to_vec() };
-    assert_eq!(clerk.verify(&delivery, &secrets, now).unwrap().event_id(), ID);
+    assert_eq!(clerk.verify(&delivery, &secrets, &Ours::default(), now).unwrap().event_id(), ID);
     for (name, _) in clerk.sign(&secrets[0], ID, now, BODY) {
         assert!(clerk.signature_headers().contains(&name), "the edge copies `{name}`");
     }
@@ -209,7 +209,10 @@ fn clerk_verifies_and_signs_with_this_scheme() {
     }
     let unsigned = Delivery { headers: Headers::default(), body: BODY.to_vec() };
     let names = HEADERS.iter().map(|(svix, _)| *svix).collect();
-    assert_eq!(clerk.verify(&unsigned, &secrets, now).map(|_| ()), Err(VerifyError::MissingHeaders(names)));
+    assert_eq!(
+        clerk.verify(&unsigned, &secrets, &Ours::default(), now).map(|_| ()),
+        Err(VerifyError::MissingHeaders(names))
+    );
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub(super) async fn handle(edge: &Edge<'_>, provider: &'static dyn Provider) -> 
 
     // 3.
     let verified = provider
-        .verify(&delivery, secrets, edge.now)
+        .verify(&delivery, secrets, &edge.settings.ours, edge.now)
         .map_err(|error| Failure::Unverified { provider: provider.name(), error })?;
 
     // 4.

@@ -44,7 +44,7 @@ impl Provider for Clerk {
         &["svix-id", "svix-timestamp", "svix-signature", "webhook-id", "webhook-timestamp", "webhook-signature"]
     }
 
-    fn parse_secret(&self, text: &str) -> Result<Secret, SecretError> {
+    fn parse_secret(&self, _setting: &'static str, text: &str) -> Result<Secret, SecretError> {
         standard_webhooks::parse_secret(text)
     }
 
@@ -52,6 +52,7 @@ impl Provider for Clerk {
         &self,
         delivery: &'a Delivery,
         secrets: &[Secret],
+        _ours: &Ours,
         now: Timestamp,
     ) -> Result<Verified<'a>, VerifyError> {
         standard_webhooks::verify(delivery, secrets, now)
@@ -176,6 +177,7 @@ fn empty_event(sent: &Sent<'_>, occurred_at: Timestamp) -> Event {
         deleted_at: None,
         records: Vec::new(),
         payments: Vec::new(),
+        links: Vec::new(),
         signed: None,
     }
 }

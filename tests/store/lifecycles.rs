@@ -502,6 +502,7 @@ impl Life {
             deleted_at: None,
             records: vec![record],
             payments: Vec::new(),
+            links: Vec::new(),
             signed: None,
         };
         self.push(provider, Sent::raw(&event_id, "{}"), Parsed::Event(event), vec![fact]);
