@@ -533,7 +533,7 @@ fn clerk() -> &'static dyn Provider {
 }
 
 fn ours() -> Ours {
-    Ours { clerk_instance_id: Some(INSTANCE.to_owned()) }
+    Ours { clerk_instance_id: Some(INSTANCE.to_owned()), ..Ours::default() }
 }
 
 fn parse(event_id: &str, body: &[u8]) -> Result<Parsed, ParseError> {
