@@ -32,7 +32,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
 use plangate::delivery::{Delivery, Headers, Verified, VerifyError};
-use plangate::provider::named;
+use plangate::provider::{Ours, named};
 use plangate::secret::{Secret, SecretError};
 use plangate::standard_webhooks::{HEADERS, TOLERANCE_SECS, parse_secret, sign, verify};
 use plangate::time::Timestamp;

@@ -736,7 +736,7 @@ fn an_event_of_another_instance_changes_nothing() {
     let mut body: Value = serde_json::from_slice(&sent.body).unwrap();
     body["instance_id"] = json!("ins_other");
     sent.body = body.to_string().into_bytes();
-    let ours = Ours { clerk_instance_id: Some("ins_ours".into()) };
+    let ours = Ours { clerk_instance_id: Some("ins_ours".into()), ..Ours::default() };
     let parsed = named("clerk").unwrap().parse(&sent.verified(), &ours);
     let mut shop = Shop::new();
     assert_eq!(shop.deliver_as(&sent, &parsed).0, Outcome::Ignored);
