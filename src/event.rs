@@ -86,7 +86,7 @@ impl Event {
     /// Whether it says anything of what the payer holds. Clerk tells of every change to a user, each sign-in among them.
     #[must_use]
     pub fn touches_holdings(&self) -> bool {
-        !self.records.is_empty() || !self.payments.is_empty() || self.deleted_at.is_some()
+        !self.records.is_empty() || !self.payments.is_empty() || !self.links.is_empty() || self.deleted_at.is_some()
     }
 }
 

@@ -25,7 +25,17 @@ pub struct Reduced {
     // Lists, because there are few of each: maps would be most of the code here.
     records: Vec<Kept>,
     payments: Vec<Charge>,
+    customers: Vec<Customer>,
     payers: Vec<Known>,
+}
+
+/// A customer of a provider that some event tied to a payer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Customer {
+    provider: String,
+    id: String,
+    /// The payer's key.
+    payer: Register<String>,
 }
 
 /// A record: four registers, and what is only ever added to.
@@ -107,6 +117,20 @@ impl Reduced {
                 }
             }
         }
+        for link in &event.links {
+            let (version, payer) = (link.version.as_str(), link.payer.key());
+            let is_it = |known: &&mut Customer| known.provider == provider && known.id == link.customer;
+            match self.customers.iter_mut().find(is_it) {
+                Some(known) => {
+                    known.payer.hear(version, Some(&payer));
+                }
+                None => self.customers.push(Customer {
+                    provider: provider.to_owned(),
+                    id: link.customer.clone(),
+                    payer: Register { version: version.to_owned(), value: Some(payer) },
+                }),
+            }
+        }
         if let Some(payer) = self.payer_of(provider, event) {
             match self.payers.iter_mut().find(|known| known.payer == payer) {
                 Some(known) => {
@@ -118,11 +142,34 @@ impl Reduced {
         }
     }
 
-    /// Whom an event is about: as it says, or as an earlier event about the same record said.
+    /// Whom an event is about: as it says, or as an earlier event about the same record, payment or customer said.
     fn payer_of(&self, provider: &str, event: &Event) -> Option<String> {
-        let of_record =
-            |record: &Record| self.records.iter().find(|kept| kept.is(provider, &record.id))?.payer.value.clone();
-        event.payer.as_ref().map(Payer::key).or_else(|| event.records.iter().find_map(of_record))
+        let of_record = |record: &Record| {
+            let kept = self.records.iter().find(|kept| kept.is(provider, &record.id))?;
+            self.payer_of_record(kept).cloned()
+        };
+        let of_payment = |payment: &Payment| {
+            let is_it = |charge: &&Charge| charge.provider == provider && charge.payment.id == payment.id;
+            self.payer_of_charge(self.payments.iter().find(is_it)?)
+        };
+        let named = event.payer.as_ref().map(Payer::key);
+        named
+            .or_else(|| event.records.iter().find_map(of_record))
+            .or_else(|| event.payments.iter().find_map(of_payment))
+    }
+
+    /// Whose a record is: its own word counts before its customer's.
+    fn payer_of_record<'a>(&'a self, kept: &'a Kept) -> Option<&'a String> {
+        kept.payer.value.as_ref().or_else(|| self.payer_of_customer(&kept.provider, kept.customer.value.as_ref()?))
+    }
+
+    fn payer_of_charge(&self, charge: &Charge) -> Option<String> {
+        let named = charge.payment.payer.as_ref().map(Payer::key);
+        named.or_else(|| self.payer_of_customer(&charge.provider, charge.payment.customer.as_ref()?).cloned())
+    }
+
+    fn payer_of_customer(&self, provider: &str, id: &str) -> Option<&String> {
+        self.customers.iter().find(|known| known.provider == provider && known.id == id)?.payer.value.as_ref()
     }
 
     /// A payer's facts, as the store would read them at `as_of`. The version counts the events about the payer.
@@ -130,7 +177,7 @@ impl Reduced {
     pub fn snapshot(&self, payer: &Payer, as_of: Timestamp) -> Snapshot {
         let key = payer.key();
         let known = self.payers.iter().find(|known| known.payer == key);
-        let own_records = || self.records.iter().filter(|kept| kept.payer.value.as_ref() == Some(&key));
+        let own_records = || self.records.iter().filter(|kept| self.payer_of_record(kept) == Some(&key));
         let mut records: Vec<&Kept> = Vec::new();
         for kept in own_records() {
             records.insert(records.partition_point(|other| other.place(as_of) < kept.place(as_of)), kept);
@@ -138,11 +185,12 @@ impl Reduced {
         records.truncate(SNAPSHOT_RECORDS);
 
         let own = |status: &'static str| {
-            let payments = self.payments.iter().map(|charge| &charge.payment);
-            payments.filter(move |payment| payment.status == status && payment.payer.as_ref() == Some(payer))
+            let charges = self.payments.iter().filter(move |charge| charge.payment.status == status);
+            charges.filter(|charge| self.payer_of_charge(charge).as_ref() == Some(&key)).map(|charge| &charge.payment)
         };
         let last_paid = own("paid").map(|payment| payment.created_at).max().unwrap_or(Timestamp::from_millis(0));
-        let failed_since = own("failed").filter(|payment| payment.created_at > last_paid).count();
+        let failed_since = own("failed").filter(|payment| payment.created_at > last_paid);
+        let failed_attempts = failed_since.map(|payment| payment.attempt.unwrap_or(1)).fold(0, u32::saturating_add);
         let last_failure = own("failed").max_by_key(|payment| (payment.created_at, &payment.id));
 
         Snapshot {
@@ -151,7 +199,7 @@ impl Reduced {
             as_of,
             deleted_at: known.and_then(|known| known.deleted_at),
             trial_used: own_records().any(|kept| kept.trial_used).into(),
-            failed_attempts: u32::try_from(failed_since).unwrap_or(u32::MAX),
+            failed_attempts,
             last_failure: last_failure
                 .map(|payment| Failure { at: payment.occurred_at, code: payment.failure_code.clone() }),
             records: records.into_iter().map(Kept::stored).collect(),

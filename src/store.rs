@@ -23,7 +23,7 @@ use crate::reconcile::MISSED_AFTER_MS;
 use crate::time::Timestamp;
 
 /// The last of `migrations/`: what the database must have seen for this code.
-pub const LATEST_MIGRATION: &str = "0003_operations.sql";
+pub const LATEST_MIGRATION: &str = "0004_customers.sql";
 
 static DELIVER: LazyLock<String> = LazyLock::new(|| {
     let deliver = compact(include_str!("store/deliver.sql"));
@@ -31,6 +31,9 @@ static DELIVER: LazyLock<String> = LazyLock::new(|| {
 });
 static RECORDS: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/records.sql")));
 static PAYMENTS: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/payments.sql")));
+static CUSTOMERS: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/customers.sql")));
+static LINK_RECORDS: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/link_records.sql")));
+static LINK_PAYMENTS: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/link_payments.sql")));
 // MATERIALIZED: `who` is named many times and would be looked for each time.
 static PAYERS: LazyLock<String> = LazyLock::new(|| {
     compact(concat!(
@@ -146,6 +149,16 @@ pub fn webhook(
         }
         if !event.payments.is_empty() {
             statements.push(Statement { sql: &PAYMENTS, params: key() });
+        }
+        if !event.links.is_empty() {
+            statements.push(Statement { sql: &CUSTOMERS, params: key() });
+        }
+        // What names its payer needs no link, and most events do.
+        if !event.links.is_empty() || event.records.iter().any(|record| record.payer.is_none()) {
+            statements.push(Statement { sql: &LINK_RECORDS, params: key() });
+        }
+        if !event.links.is_empty() || event.payments.iter().any(|payment| payment.payer.is_none()) {
+            statements.push(Statement { sql: &LINK_PAYMENTS, params: key() });
         }
         statements.push(Statement { sql: &PAYERS, params: key() });
     }
@@ -287,6 +300,9 @@ pub fn reapply(provider: &str, event_id: &str, now: Timestamp) -> Vec<Statement>
     vec![
         Statement { sql: &RECORDS, params: key() },
         Statement { sql: &PAYMENTS, params: key() },
+        Statement { sql: &CUSTOMERS, params: key() },
+        Statement { sql: &LINK_RECORDS, params: key() },
+        Statement { sql: &LINK_PAYMENTS, params: key() },
         Statement { sql: &OUTCOME_AND_SNAPSHOT, params },
     ]
 }

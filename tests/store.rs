@@ -14,6 +14,8 @@
 
 #[path = "store/convergence.rs"]
 mod convergence;
+#[path = "store/customers.rs"]
+mod customers;
 #[path = "store/history.rs"]
 mod history;
 #[path = "store/lifecycles.rs"]

@@ -27,6 +27,11 @@ SELECT ?1, ?2, ?3, iif(gone, NULL, ?4), ?5, ?6, ?6,
       LEFT JOIN payments p ON p.provider = ?1 AND p.id = e.value ->> 'id'
       WHERE p.id IS NULL OR e.value ->> 'version' > p.version
     ) THEN 'stored'
+    WHEN EXISTS (
+      SELECT 1 FROM json_each(?9, '$.links') e
+      LEFT JOIN customers c ON c.provider = ?1 AND c.id = e.value ->> 'customer'
+      WHERE c.id IS NULL OR e.value ->> 'version' > c.version
+    ) THEN 'stored'
     ELSE 'stale'
   END,
   -- Tied: what we hold was told by another event with the same times, equally far along, and is otherwise. The event id

@@ -7,7 +7,8 @@ iif(who.payer IS NULL, NULL, json_object(
   'deleted_at', p.deleted_at,
   'trial_used', coalesce((SELECT max(trial_used) FROM records WHERE payer = who.payer), 0),
   'failed_attempts', (
-    SELECT count(*) FROM payments WHERE payer = who.payer AND status = 'failed' AND created_at > coalesce(
+    SELECT coalesce(sum(coalesce(tried, 1)), 0) FROM payments
+    WHERE payer = who.payer AND status = 'failed' AND created_at > coalesce(
       (SELECT max(created_at) FROM payments WHERE payer = who.payer AND status = 'paid'), 0)),
   'last_failure', json((
     SELECT json_object('at', occurred_at, 'code', failure_code) FROM payments

@@ -23,6 +23,7 @@ pub const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_init.sql"),
     include_str!("../../migrations/0002_ledger_by_payer.sql"),
     include_str!("../../migrations/0003_operations.sql"),
+    include_str!("../../migrations/0004_customers.sql"),
 ];
 
 /// A store in one SQLite connection.

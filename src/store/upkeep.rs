@@ -72,7 +72,13 @@ pub const PAYMENT_COLUMNS: &[&str] = &[
     "occurred_at",
     "event_id",
     "version",
+    "customer",
+    "record",
+    "tried",
+    "payer_version",
 ];
+/// The columns of `customers`.
+pub const CUSTOMER_COLUMNS: &[&str] = &["provider", "id", "payer", "version"];
 /// The columns of `payers`.
 pub const PAYER_COLUMNS: &[&str] = &["payer", "version", "deleted_at", "erased_at"];
 
@@ -103,7 +109,12 @@ static STATE_OF_PAYER: LazyLock<String> = LazyLock::new(|| {
     let of = |table: &str, columns| {
         format!("SELECT {} AS line FROM {table} WHERE payer = ?1", object(&[("table", table)], columns))
     };
-    let tables = [("payers", PAYER_COLUMNS), ("records", RECORD_COLUMNS), ("payments", PAYMENT_COLUMNS)];
+    let tables = [
+        ("payers", PAYER_COLUMNS),
+        ("customers", CUSTOMER_COLUMNS),
+        ("records", RECORD_COLUMNS),
+        ("payments", PAYMENT_COLUMNS),
+    ];
     tables.map(|(table, columns)| of(table, columns)).join(" UNION ALL ")
 });
 static PRUNE_WINDOW: LazyLock<String> = LazyLock::new(|| compact(include_str!("upkeep/prune_window.sql")));
@@ -113,6 +124,12 @@ static REBUILD_RECORDS: LazyLock<String> =
     LazyLock::new(|| rebuilt(include_str!("records.sql"), "records", "WHERE d.provider = ?1 AND d.event_id = ?2"));
 static REBUILD_PAYMENTS: LazyLock<String> =
     LazyLock::new(|| rebuilt(include_str!("payments.sql"), "payments", "WHERE d.provider = ?1 AND d.event_id = ?2"));
+static REBUILD_CUSTOMERS: LazyLock<String> =
+    LazyLock::new(|| rebuilt(include_str!("customers.sql"), "customers", "WHERE d.provider = ?1 AND d.event_id = ?2"));
+static REBUILD_LINKED_RECORDS: LazyLock<String> =
+    LazyLock::new(|| relinked(include_str!("link_records.sql"), "records"));
+static REBUILD_LINKED_PAYMENTS: LazyLock<String> =
+    LazyLock::new(|| relinked(include_str!("link_payments.sql"), "payments"));
 // Every deletion names the payer, so nobody needs to be looked for; and here each row counts once.
 static REBUILD_PAYERS: LazyLock<String> = LazyLock::new(|| {
     let of_rows = include_str!("payers.sql").replace("FROM who, deliveries d", "FROM deliveries d");
@@ -164,13 +181,24 @@ fn rebuilt(sql: &str, table: &str, filter: &str) -> String {
         .replace(filter, &format!("{filter_of_all} d.event IS NOT NULL ORDER BY d.seq"))
 }
 
+/// A statement that links rows, over all of the table's rebuilt copy.
+fn relinked(sql: &str, table: &str) -> String {
+    let sql = compact(sql);
+    // Which of them a delivery touches is asked last.
+    let all = sql.split_once(" AND provider = ?1").map_or(sql.as_str(), |(all, _)| all);
+    let indexed = format!("UPDATE {table} INDEXED BY {table}_by_customer ");
+    all.replace(&indexed, &format!("UPDATE rebuilt_{table} "))
+        .replace(&format!("{table}."), &format!("rebuilt_{table}."))
+        .replace("FROM customers c", "FROM rebuilt_customers c")
+}
+
 fn differences(table: &str, columns: &[&str]) -> String {
     let of = |alias: &str| columns.iter().map(|column| format!("{alias}.{column}")).collect::<Vec<_>>().join(", ");
     let sql = compact(include_str!("upkeep/rebuilt_differences.sql"));
     sql.replace("records", table).replace("columns(l)", &of("l")).replace("columns(b)", &of("b"))
 }
 
-/// The statements that erase a payer's data, to be run as one transaction. What each of the first five changed is what
+/// The statements that erase a payer's data, to be run as one transaction. What each of the first six changed is what
 /// was erased ([`ERASED`]); the last answers the snapshot of the tombstone.
 ///
 /// A record that changed hands is erased with the payer who has it now; what an earlier holder's event told of it stays
@@ -186,6 +214,7 @@ pub fn erase(erasure: &Erasure, note_id: &str, now: Timestamp) -> Vec<Statement>
         of_payer(&ERASE_DEAD_LETTERS),
         of_payer("DELETE FROM records WHERE payer = ?1"),
         of_payer("DELETE FROM payments WHERE payer = ?1"),
+        of_payer("DELETE FROM customers WHERE payer = ?1"),
         Statement { sql: &ERASE_PAYER, params: vec![Param::from(key.as_str()), now.into()] },
         note(note_id, "admin.erase", &erasure.detail(), now),
         super::snapshots((&erasure.payer, None), now),
@@ -193,7 +222,7 @@ pub fn erase(erasure: &Erasure, note_id: &str, now: Timestamp) -> Vec<Statement>
 }
 
 /// What the statements of [`erase`] erase, in their order.
-pub const ERASED: [&str; 5] = ["unnamed_events", "events", "dead_letters", "records", "payments"];
+pub const ERASED: [&str; 6] = ["unnamed_events", "events", "dead_letters", "records", "payments", "customers"];
 
 /// Reads what is held on a payer besides the ledger: a row of `line` for each.
 #[must_use]
@@ -252,6 +281,7 @@ pub fn rebuild(rebuild: &Rebuild, note_id: &str, now: Timestamp) -> Vec<Statemen
         [
             plain("DELETE FROM rebuilt_records"),
             plain("DELETE FROM rebuilt_payments"),
+            plain("DELETE FROM rebuilt_customers"),
             plain("DELETE FROM rebuilt_payers"),
             plain("DELETE FROM rebuilt_differences"),
         ]
@@ -260,6 +290,9 @@ pub fn rebuild(rebuild: &Rebuild, note_id: &str, now: Timestamp) -> Vec<Statemen
     statements.extend([
         plain(&REBUILD_RECORDS),
         plain(&REBUILD_PAYMENTS),
+        plain(&REBUILD_CUSTOMERS),
+        plain(&REBUILD_LINKED_RECORDS),
+        plain(&REBUILD_LINKED_PAYMENTS),
         // The ledger no longer tells of whom was erased.
         plain("INSERT INTO rebuilt_payers SELECT * FROM payers WHERE erased_at IS NOT NULL"),
         plain(&REBUILD_PAYERS),
@@ -278,6 +311,9 @@ pub fn rebuild(rebuild: &Rebuild, note_id: &str, now: Timestamp) -> Vec<Statemen
             plain(&TAKE_OUT_PAYMENTS),
             plain(&PUT_IN_PAYMENTS),
             plain(&PUT_IN_PAYERS),
+            // What they link is in the rows above.
+            plain("DELETE FROM customers"),
+            plain("INSERT INTO customers SELECT * FROM rebuilt_customers"),
         ]);
     }
     statements.extend(empty());
@@ -286,4 +322,4 @@ pub fn rebuild(rebuild: &Rebuild, note_id: &str, now: Timestamp) -> Vec<Statemen
 }
 
 /// Which of the statements of [`rebuild`] answers the report.
-pub const REPORT_AT: usize = 12;
+pub const REPORT_AT: usize = 16;

@@ -14,6 +14,10 @@ WHERE seq IN (
     CROSS JOIN payments p ON p.provider = deliveries.provider AND p.id = e.value ->> 'id'
     WHERE p.version = e.value ->> 'version')
   AND NOT EXISTS (
+    SELECT 1 FROM json_each(deliveries.event, '$.links') e
+    CROSS JOIN customers c ON c.provider = deliveries.provider AND c.id = e.value ->> 'customer'
+    WHERE c.version = e.value ->> 'version')
+  AND NOT EXISTS (
     SELECT 1 FROM json_each(deliveries.event, '$.records') e
     CROSS JOIN records r ON r.provider = deliveries.provider AND r.id = e.value ->> 'id'
     -- It set one of the registers.

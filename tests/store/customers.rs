@@ -1,0 +1,231 @@
+//! Which payer a customer is: told by any event that names both, and then true of all of the customer's records and
+//! payments that name no payer themselves, whatever came first.
+
+use plangate::delivery::Verified;
+use plangate::event::{Event, Link, Parsed, Payment, PlanRef, Record, State, Version};
+use plangate::reduce::Reduced;
+use plangate::status::Status;
+use plangate::store::{Outcome, reapply};
+use plangate::time::{DAY_MS, Timestamp};
+
+use crate::history::{NOW, Shop, T, payer, run_statement};
+use crate::seeded::Numbers;
+use crate::upkeep::{dump, erased, rebuilds_to_the_live_state, sweep};
+
+const PROVIDER: &str = "stripe";
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+/// An event of a provider that knows customers, sent at `sent_at`.
+fn event(event_id: &str, sent_at: i64) -> (String, Event) {
+    let event = Event {
+        event_type: "test".into(),
+        occurred_at: at(sent_at),
+        payer: None,
+        deleted_at: None,
+        records: Vec::new(),
+        payments: Vec::new(),
+        links: Vec::new(),
+        signed: None,
+    };
+    (event_id.to_owned(), event)
+}
+
+fn version(event_id: &str, sent_at: i64) -> Version {
+    Version::new(at(sent_at), at(sent_at), 5, event_id)
+}
+
+/// A subscription of a customer, which may name its payer.
+fn subscription(
+    event_id: &str,
+    sent_at: i64,
+    id: &str,
+    customer: Option<&str>,
+    named: Option<&str>,
+) -> (String, Event) {
+    let (event_id, mut event) = event(event_id, sent_at);
+    event.payer = named.map(payer);
+    event.records.push(Record {
+        id: id.into(),
+        version: version(&event_id, sent_at),
+        occurred_at: at(sent_at),
+        payer: named.map(payer),
+        customer: customer.map(str::to_owned),
+        subscription: Some(id.into()),
+        plan: Some(PlanRef { key: "price_pro".into(), id: Some("prod_pro".into()), free: false }),
+        state: Some(State { period_end: Some(at(T + 30 * DAY_MS)), ..State::new(Status::Active) }),
+        trial: false,
+        started_at: None,
+    });
+    (event_id, event)
+}
+
+/// A charge of a customer.
+fn charge(event_id: &str, sent_at: i64, id: &str, customer: &str, status: &str) -> (String, Event) {
+    let (event_id, mut event) = event(event_id, sent_at);
+    event.payments.push(Payment {
+        id: id.into(),
+        version: version(&event_id, sent_at),
+        occurred_at: at(sent_at),
+        payer: None,
+        customer: Some(customer.into()),
+        record: None,
+        attempt: Some(3),
+        payment: None,
+        status: status.into(),
+        amount: Some(1000),
+        currency: Some("usd".into()),
+        charge_type: None,
+        created_at: at(sent_at),
+        failure_code: None,
+    });
+    (event_id, event)
+}
+
+/// What a finished checkout tells: who the customer is.
+fn link(event_id: &str, sent_at: i64, customer: &str, to: &str) -> (String, Event) {
+    let (event_id, mut event) = event(event_id, sent_at);
+    event.payer = Some(payer(to));
+    event.links.push(Link { customer: customer.into(), payer: payer(to), version: version(&event_id, sent_at) });
+    (event_id, event)
+}
+
+fn deliver(shop: &mut Shop, (event_id, event): &(String, Event)) -> (Outcome, Option<String>) {
+    let recorded = Verified::recorded(event_id.as_str(), at(NOW), &[]);
+    let (outcome, snapshot) =
+        shop.store.deliver(PROVIDER, &recorded, &Ok(Parsed::Event(event.clone())), at(NOW)).unwrap();
+    (outcome, snapshot.map(|snapshot| snapshot.payer.key()))
+}
+
+fn whose(shop: &Shop) -> Vec<String> {
+    let mut rows = shop.rows("SELECT id, payer FROM records ORDER BY id");
+    rows.extend(shop.rows("SELECT id, payer FROM payments ORDER BY id"));
+    rows
+}
+
+#[test]
+fn a_customers_records_are_the_payers_whatever_came_first() {
+    let history = [
+        subscription("e1", T, "sub_1", Some("cus_1"), None),
+        charge("e2", T + 1, "ch_1", "cus_1", "failed"),
+        link("e3", T + 2, "cus_1", "user_1"),
+        subscription("e4", T + 3, "sub_2", Some("cus_1"), None),
+        subscription("e5", T + 4, "sub_1", None, None),
+        subscription("e6", T + 5, "sub_3", Some("cus_1"), Some("org_1")),
+    ];
+    let expected = [
+        "id=\"sub_1\" payer=\"user:user_1\"",
+        "id=\"sub_2\" payer=\"user:user_1\"",
+        "id=\"sub_3\" payer=\"org:org_1\"",
+        "id=\"ch_1\" payer=\"user:user_1\"",
+    ];
+    let mut numbers = Numbers::new(4);
+    let mut states = Vec::new();
+    for round in 0..60 {
+        let mut order: Vec<usize> = (0..history.len()).collect();
+        order.extend((0..round % 3).map(|_| numbers.index(history.len())));
+        numbers.shuffle(&mut order);
+        let mut shop = Shop::new();
+        let mut reduced = Reduced::default();
+        let mut seen = Vec::new();
+        for index in &order {
+            let (event_id, event) = &history[*index];
+            if !seen.contains(index) {
+                reduced.apply(PROVIDER, event_id, event);
+                seen.push(*index);
+            }
+            deliver(&mut shop, &history[*index]);
+        }
+        assert_eq!(whose(&shop), expected, "{order:?}");
+        states.push(shop.state());
+        let snapshot = shop.snapshot("user_1");
+        assert_eq!((snapshot.records.len(), snapshot.failed_attempts), (2, 3), "{order:?}");
+        let known = reduced.snapshot(&payer("user_1"), at(NOW));
+        assert_eq!((known.records, known.failed_attempts), (snapshot.records, 3), "{order:?}");
+        rebuilds_to_the_live_state(&shop, &format!("{order:?}"));
+    }
+    assert!(states.iter().all(|state| *state == states[0]));
+}
+
+#[test]
+fn the_newest_link_counts_and_one_that_is_taken_away_leaves_nobody() {
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+        let history = [
+            link("e1", T, "cus_1", "user_1"),
+            link("e2", T + 1, "cus_1", "user_2"),
+            subscription("e3", T, "sub_1", Some("cus_1"), None),
+        ];
+        let mut shop = Shop::new();
+        for index in order {
+            deliver(&mut shop, &history[index]);
+        }
+        assert_eq!(whose(&shop), ["id=\"sub_1\" payer=\"user:user_2\""], "{order:?}");
+        // The subscription moves to a customer of whom nobody has told.
+        deliver(&mut shop, &subscription("e4", T + 5, "sub_1", Some("cus_2"), None));
+        assert_eq!(whose(&shop), ["id=\"sub_1\" payer=null"]);
+        rebuilds_to_the_live_state(&shop, "a customer of nobody");
+    }
+}
+
+#[test]
+fn customers_of_two_providers_are_two_whatever_they_are_called() {
+    let mut shop = Shop::new();
+    deliver(&mut shop, &link("e1", T, "cus_1", "user_1"));
+    let (event_id, event) = subscription("e2", T, "sub_1", Some("cus_1"), None);
+    let recorded = Verified::recorded(event_id, at(NOW), &[]);
+    shop.store.deliver("paddle", &recorded, &Ok(Parsed::Event(event)), at(NOW)).unwrap();
+    assert_eq!(whose(&shop), ["id=\"sub_1\" payer=null"]);
+}
+
+#[test]
+fn what_a_link_brings_is_stored_once_and_read_back_for_the_payer() {
+    let mut shop = Shop::new();
+    assert_eq!(deliver(&mut shop, &subscription("e1", T, "sub_1", Some("cus_1"), None)), (Outcome::Stored, None));
+    let linked = link("e2", T + 1, "cus_1", "user_1");
+    let owner = Some("user:user_1".to_owned());
+    assert_eq!(deliver(&mut shop, &linked), (Outcome::Stored, owner.clone()));
+    assert_eq!(deliver(&mut shop, &linked), (Outcome::Duplicate, owner.clone()));
+    // An event that names nobody is about the customer's payer.
+    assert_eq!(deliver(&mut shop, &charge("e3", T + 2, "ch_1", "cus_1", "paid")), (Outcome::Stored, owner));
+    let before = shop.state();
+    for (provider, event_id) in [(PROVIDER, "e1"), (PROVIDER, "e2"), (PROVIDER, "e3")] {
+        for statement in reapply(provider, event_id, at(NOW)) {
+            run_statement(shop.connection(), &statement);
+        }
+    }
+    assert_eq!(shop.state(), before, "played again");
+}
+
+#[test]
+fn what_was_sold_is_listed_once() {
+    let mut shop = Shop::new();
+    for number in 0..3 {
+        deliver(&mut shop, &subscription(&format!("e{number}"), T, &format!("sub_{number}"), None, Some("user_1")));
+    }
+    assert_eq!(shop.rows("SELECT * FROM plan_keys"), ["provider=\"stripe\" key=\"price_pro\" id=\"prod_pro\""]);
+}
+
+#[test]
+fn of_an_erased_payer_no_customer_is_left_and_pruning_keeps_what_links() {
+    let history = [
+        subscription("e1", T, "sub_1", Some("cus_1"), None),
+        charge("e2", T + 1, "ch_1", "cus_1", "failed"),
+        link("e3", T + 2, "cus_1", "user_1"),
+        subscription("e4", T + 3, "sub_2", Some("cus_2"), Some("user_2")),
+    ];
+    let mut shop = Shop::new();
+    for one in &history {
+        deliver(&mut shop, one);
+    }
+    let before = (shop.state(), shop.snapshot("user_1").records);
+    sweep(&shop, 500, NOW + 400 * DAY_MS);
+    assert_eq!((shop.state(), shop.snapshot("user_1").records), before);
+    rebuilds_to_the_live_state(&shop, "pruned");
+    erased(&shop, "user_1", NOW);
+    let left: Vec<_> = dump(&shop).into_iter().filter(|row| row.contains("cus_1") || row.contains("sub_1")).collect();
+    assert_eq!(left, [""; 0]);
+    assert_eq!(shop.snapshot("user_2").records.len(), 1);
+    rebuilds_to_the_live_state(&shop, "erased");
+}
