@@ -156,12 +156,8 @@ impl HeldRecord {
     /// The record as one that is over. Of versions with the same time that of the reading wins; anything the provider still
     /// tells of it wins over both.
     fn ended(&self, read_at: Timestamp) -> Shown {
-        let state = State {
-            period_start: self.period_start,
-            period_end: self.period_end,
-            ended_at: Some(read_at),
-            ..State::new(Status::Ended)
-        };
+        // Its period is completed like that of anything the API leaves out.
+        let state = State { ended_at: Some(read_at), ..State::new(Status::Ended) };
         let record = Record {
             id: self.id.clone(),
             version: Version::new(self.occurred_at, read_at, Status::Ended.progress(), ""),

@@ -105,5 +105,13 @@ mod tests {
     fn a_secret_does_not_show_itself_and_is_never_empty() {
         assert_eq!(format!("{:?}", Secret::new(b"hunter2").unwrap()), "[redacted]");
         assert_eq!(Secret::new(b"").unwrap_err(), SecretError::Empty);
+        assert_eq!(SecretError::Empty.to_string(), "holds no key");
+        assert_eq!(SecretError::NotBase64.to_string(), "is not base64 after its `whsec_` prefix");
+    }
+
+    #[test]
+    fn what_a_secret_is_for_is_known() {
+        assert_eq!(Secret::new(b"key").unwrap().use_(), Use::Signing);
+        assert_eq!(Secret::header("key").unwrap().use_(), Use::Header);
     }
 }
