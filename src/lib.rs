@@ -46,6 +46,7 @@ pub mod explain;
 pub mod grant;
 pub mod hex_signature;
 pub mod ledger;
+pub mod loose;
 pub mod memory;
 pub mod ordered;
 pub mod payer;

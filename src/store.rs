@@ -60,6 +60,7 @@ static SNAPSHOTS: LazyLock<String> = LazyLock::new(|| {
         " AS snapshot FROM who LEFT JOIN payers p ON p.payer = who.payer WHERE who.payer IS NOT NULL"
     ))
 });
+static LOOSE: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/loose.sql")));
 static HELD: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/held.sql")));
 static HEALTH: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/health.sql")));
 static HISTORY: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/history.sql")));
@@ -253,6 +254,12 @@ pub fn held(provider: &str, reading: &Reading, payer: Option<&Payer>) -> Result<
 pub fn kept(names: &[&str]) -> Result<Statement, serde_json::Error> {
     let names = Param::Text(serde_json::to_string(names)?);
     Ok(Statement { sql: KEPT, params: vec![names] })
+}
+
+/// Reads what waits for an operator: one row, `loose`, as JSON (see [`crate::loose::Found`]).
+#[must_use]
+pub fn loose(records: u32) -> Statement {
+    Statement { sql: &LOOSE, params: vec![Param::Integer(records.into())] }
 }
 
 /// Keeps something between runs.

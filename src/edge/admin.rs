@@ -25,6 +25,8 @@ use crate::time::Timestamp;
 
 /// The longest body of an operator's request.
 const MAX_BODY_BYTES: usize = 16 * 1024;
+/// Records shown that nobody knows whose they are.
+const UNASSIGNED_SHOWN: u32 = 100;
 /// Deliveries replayed by one request. Each is one D1 batch and one KV write, and a request may make 50 such calls on
 /// Cloudflare's free plan (1000 on the paid one).
 const REPLAYED_AT_ONCE: u32 = 20;
@@ -58,6 +60,10 @@ pub(super) async fn handle(edge: &Edge<'_>, what: &str) -> Result<Reply, Failure
         "replay" => {
             edge.allow(&["POST"])?;
             replay(edge).await
+        }
+        "loose-ends" => {
+            edge.allow(&["GET", "HEAD"])?;
+            loose_ends(edge).await
         }
         "reconcile" => {
             edge.allow(&["POST"])?;
@@ -181,6 +187,12 @@ async fn replay_one(edge: &Edge<'_>, row: &Row) -> Result<&'static str, Failure>
     };
     take_over(edge, stored).await;
     Ok(outcome)
+}
+
+/// What waits for an operator.
+async fn loose_ends(edge: &Edge<'_>) -> Result<Reply, Failure> {
+    let catalog = catalog::current(edge).await?;
+    Reply::private(&store::loose(edge.env, UNASSIGNED_SHOWN).await?.loose(&catalog))
 }
 
 /// Who asks for something, for the ledger.

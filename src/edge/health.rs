@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::log::Line;
 use super::response::{Failure, Reply};
 use super::{Edge, rejections, store};
+use crate::loose::{Sold, unmapped};
 use crate::ordered;
 use crate::provider::PROVIDERS;
 use crate::reconcile::{Silence, Sweep, likely_cause};
@@ -25,6 +26,8 @@ struct Health<'a> {
     providers: BTreeMap<&'static str, ProviderHealth>,
     dead_letters: Option<u64>,
     unassigned_records: Option<u64>,
+    /// What was sold and the catalog maps to no plan.
+    unmapped_plans: Option<Vec<Sold>>,
 }
 
 #[derive(Serialize)]
@@ -116,6 +119,7 @@ struct Database {
     dead_letters: u64,
     unassigned_records: u64,
     deliveries: Vec<Count>,
+    sold: Vec<Sold>,
     rejections: Vec<RejectionCount>,
     sweeps: Vec<KeptSweep>,
     undelivered: Vec<Undelivered>,
@@ -199,6 +203,7 @@ pub(super) async fn handle(edge: &Edge<'_>) -> Result<Reply, Failure> {
         providers,
         dead_letters: database.as_ref().map(|database| database.dead_letters),
         unassigned_records: database.as_ref().map(|database| database.unassigned_records),
+        unmapped_plans: database.map(|database| unmapped(database.sold, &edge.settings.catalog)),
     };
     let body = serde_json::to_string(&health).map_err(|error| Failure::Internal(error.to_string()))?;
     Ok(Reply::json(if status == "ok" { 200 } else { 503 }, body).with("cache-control", "no-store"))

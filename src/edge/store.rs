@@ -16,6 +16,7 @@ use crate::api::Reading;
 use crate::delivery::Verified;
 use crate::event::{ParseError, Parsed};
 use crate::ledger::{Filter, History, Page};
+use crate::loose::Found;
 use crate::ordered;
 use crate::payer::Payer;
 use crate::reconcile::Held;
@@ -133,6 +134,14 @@ pub(super) async fn held(env: &Env, provider: &str, reading: &Reading, payer: Op
     let json = rows.get(0).unchecked_into::<Array>().get(0).as_string().unwrap_or_default();
     serde_json::from_str(&json)
         .map_err(|error| Failure::StoreUnavailable { what: WHAT, cause: format!("reading records: {error}") })
+}
+
+/// Reads what waits for an operator.
+pub(super) async fn loose(env: &Env, records: u32) -> Result<Found, Failure> {
+    const WHAT: &str = "what waits could not be read";
+    let rows = rows(env, &store::loose(records)).await.map_err(|thrown| unavailable(WHAT, &thrown))?;
+    let json = rows.get(0).unchecked_into::<Array>().get(0).as_string().unwrap_or_default();
+    Found::parse(&json).map_err(|error| Failure::StoreUnavailable { what: WHAT, cause: error.to_string() })
 }
 
 /// Reads what the worker kept for itself under these names.

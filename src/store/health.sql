@@ -6,6 +6,7 @@ SELECT json_object(
   'deliveries', json((SELECT json_group_array(json_object(
     'provider', provider, 'outcome', outcome, 'detail', detail, 'count', count, 'last_at', last_at))
     FROM delivery_counts)),
+  'sold', json((SELECT json_group_array(json_object('provider', provider, 'key', key, 'id', id)) FROM plan_keys)),
   'rejections', json((SELECT json_group_array(json_object(
     'provider', provider, 'cause', cause, 'count', count, 'last_at', last_at)) FROM rejections)),
   'sweeps', json((SELECT json_group_array(json_object('name', name, 'sweep', json(value)))

@@ -67,7 +67,7 @@ fn health_tells_of_migrations_dead_letters_and_deliveries() {
     };
     assert_eq!(
         read(&shop),
-        json!({"migration": null, "dead_letters": 0, "unassigned_records": 0, "deliveries": [], "rejections": [],
+        json!({"migration": null, "dead_letters": 0, "unassigned_records": 0, "deliveries": [], "sold": [], "rejections": [],
             "sweeps": [], "undelivered": []})
     );
     shop.connection()
@@ -90,6 +90,7 @@ fn health_tells_of_migrations_dead_letters_and_deliveries() {
                 {"provider": "clerk", "outcome": "dead_letter", "detail": "", "count": 1, "last_at": NOW},
                 {"provider": "clerk", "outcome": "stored", "detail": "", "count": 1, "last_at": NOW},
             ],
+            "sold": [{"provider": "clerk", "key": "pro", "id": "cplan_pro"}],
             "rejections": [],
             "sweeps": [],
             "undelivered": [],

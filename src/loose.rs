@@ -1,0 +1,94 @@
+//! What waits for an operator: records that nobody knows whose they are, and keys of plans that the catalog does not map.
+//! Both are kept and grant nothing; both count from the moment they are known, without a new event.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::catalog::Catalog;
+use crate::time::Timestamp;
+
+/// What `src/store/loose.sql` answers.
+#[derive(Debug, Deserialize)]
+pub struct Found {
+    unassigned: Vec<Value>,
+    sold: Vec<Sold>,
+}
+
+/// Something that a provider sold, by the provider's key.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
+pub struct Sold {
+    /// The provider.
+    pub provider: String,
+    /// The price, product or variant id.
+    pub key: String,
+    /// The provider's other id of it.
+    pub id: Option<String>,
+}
+
+/// What waits.
+#[derive(Debug, Serialize)]
+pub struct Loose {
+    /// Records without a payer.
+    pub unassigned: Vec<Value>,
+    /// Keys without a plan.
+    pub unmapped: Vec<Sold>,
+}
+
+impl Found {
+    /// Reads what the database answered.
+    ///
+    /// # Errors
+    /// `serde_json`'s, when it is something else.
+    pub fn parse(json: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(json)
+    }
+
+    /// What of it waits, by this catalog.
+    #[must_use]
+    pub fn loose(self, catalog: &Catalog) -> Loose {
+        let unassigned = self.unassigned.into_iter().map(with_times).collect();
+        Loose { unassigned, unmapped: unmapped(self.sold, catalog) }
+    }
+}
+
+/// The keys that the catalog maps to no plan.
+#[must_use]
+pub fn unmapped(sold: Vec<Sold>, catalog: &Catalog) -> Vec<Sold> {
+    let is_mapped = |sold: &Sold| catalog.plan_for(&sold.provider, Some(&sold.key), sold.id.as_deref()).is_some();
+    // What operators give is named by the catalog already.
+    sold.into_iter().filter(|sold| sold.provider != crate::store::OPERATOR && !is_mapped(sold)).collect()
+}
+
+/// Times as callers read them.
+fn with_times(mut record: Value) -> Value {
+    for name in ["period_end", "occurred_at"] {
+        if let Some(millis) = record.get(name).and_then(Value::as_i64)
+            && let Some(field) = record.get_mut(name)
+        {
+            *field = Timestamp::from_millis(millis).to_string().into();
+        }
+    }
+    record
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_catalog_maps_by_either_id_waits_for_nobody() {
+        let catalog = Catalog::parse(r#"{"pro":{"ids":{"clerk":["price_1","prod_2"]}}}"#).unwrap();
+        let found = Found::parse(
+            r#"{"unassigned":[{"id":"sub_1","period_end":1767225600000,"occurred_at":1767225600000}],"sold":[
+                {"provider":"nobody","key":"price_1","id":null},
+                {"provider":"nobody","key":"price_2","id":"prod_2"},
+                {"provider":"clerk","key":"slug","id":null},
+                {"provider":"operator","key":"feature:x","id":null}]}"#,
+        );
+        let loose = found.unwrap().loose(&catalog);
+        let keys: Vec<_> = loose.unmapped.iter().map(|sold| sold.key.as_str()).collect();
+        assert_eq!(keys, ["price_1", "price_2"], "of another provider");
+        assert_eq!(loose.unassigned[0]["period_end"], "2026-01-01T00:00:00Z");
+        assert!(Found::parse("[]").is_err());
+    }
+}
