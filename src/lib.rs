@@ -44,6 +44,7 @@ pub mod delivery;
 pub mod event;
 pub mod explain;
 pub mod grant;
+pub mod json;
 pub mod ledger;
 pub mod memory;
 pub mod ordered;
