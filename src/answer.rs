@@ -1,6 +1,5 @@
 //! What callers read: the JSON of checks and entitlements.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use base64::Engine as _;
@@ -11,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::catalog::{Catalog, Limit};
 use crate::decide::{Access, Decision, Policy, Reason, decide, holdings};
 use crate::event::Seats;
+use crate::ordered::{Map, Set};
 use crate::payer::Payer;
 use crate::question::Question;
 use crate::snapshot::{Snapshot, StoredRecord};
@@ -136,9 +136,9 @@ pub struct Entitlements<'a> {
     status: Option<Status>,
     valid_until: Option<Timestamp>,
     cancel_at: Option<Timestamp>,
-    plans: BTreeSet<&'a str>,
-    features: BTreeSet<&'a str>,
-    limits: BTreeMap<&'a str, Limit>,
+    plans: Set<&'a str>,
+    features: Set<&'a str>,
+    limits: Map<&'a str, Limit>,
     trial: Trial,
     payers: Vec<PayerEntitlements<'a>>,
     #[serde(flatten)]

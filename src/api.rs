@@ -3,12 +3,14 @@
 //! In scope: which requests to make, in which pages, and what the answers say. Out of scope: sending them, and what is done
 //! with what they say ([`reconcile`](crate::reconcile)).
 
-use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::event::Record;
+use crate::json::{self, Fields, Unreadable};
+use crate::ordered::Set;
 use crate::payer::{Payer, PayerKind};
 use crate::time::Timestamp;
 
@@ -84,7 +86,7 @@ pub struct Shown {
 }
 
 /// A plan as the provider's API lists it.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 pub struct ApiPlan {
     /// The plan key that records name.
     pub key: String,
@@ -95,7 +97,30 @@ pub struct ApiPlan {
     /// Held without paying.
     pub free: bool,
     /// What it gives; none where the answer did not say.
-    pub features: Option<BTreeSet<String>>,
+    pub features: Option<Set<String>>,
+}
+
+impl ApiPlan {
+    /// Reads a list of plans as it is kept between runs.
+    ///
+    /// # Errors
+    /// [`Unreadable`] for what this version of the code never wrote.
+    pub fn read_all(kept: &str) -> Result<Vec<Self>, Unreadable> {
+        let json = json::parse(kept.as_bytes())?;
+        let plans = json.as_array().ok_or_else(|| Unreadable::new("a list of plans was expected"))?;
+        plans.iter().map(Self::read).collect()
+    }
+
+    fn read(json: &Value) -> Result<Self, Unreadable> {
+        let fields = Fields::of(json)?;
+        Ok(Self {
+            key: fields.need("key", Fields::text)?,
+            id: fields.text("id")?,
+            payer: PayerKind::read(fields, "payer")?,
+            free: fields.need("free", Fields::truth)?,
+            features: fields.text_set("features")?,
+        })
+    }
 }
 
 /// An answer that is not what the provider documents.

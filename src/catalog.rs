@@ -3,47 +3,46 @@
 //! It comes from `[vars.PLANS.<plan>]` in `wrangler.toml`, so it differs between environments and no id stands in code.
 //! An empty catalog is fine for Clerk, whose plan slugs are plan keys as they stand.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use crate::api::ApiPlan;
-use crate::ordered;
+use crate::json::{Fields, Unreadable};
+use crate::ordered::{self, Map, Set};
 use crate::payer::PayerKind;
 use crate::provider;
 
 /// The plans, by key.
 #[derive(Clone, Default, Debug)]
 pub struct Catalog {
-    plans: BTreeMap<String, Plan>,
+    plans: Map<String, Plan>,
 }
 
 /// One plan.
-#[derive(Clone, Default, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Plan {
     /// What it gives.
-    pub features: BTreeSet<String>,
+    pub features: Set<String>,
     /// How much of something it gives.
-    pub limits: BTreeMap<String, Limit>,
+    pub limits: Map<String, Limit>,
     /// Plans that it contains.
-    pub includes: BTreeSet<String>,
+    pub includes: Set<String>,
     /// Held without paying, when nothing paid grants.
     pub free: bool,
     /// Who can hold a free plan: users, unless it says otherwise.
     pub payer: Option<PayerKind>,
     /// The price, product or variant ids that mean this plan, by provider.
-    pub ids: BTreeMap<String, BTreeSet<String>>,
+    pub ids: Map<String, Set<String>>,
     /// What a provider's own catalog says it gives, by who holds it: a user's plan and an organization's may share a name.
-    #[serde(skip)]
-    synced: BTreeMap<PayerKind, Synced>,
+    synced: Map<PayerKind, Synced>,
 }
 
 /// What a provider's own catalog says of a plan.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 struct Synced {
-    features: BTreeSet<String>,
+    features: Set<String>,
     free: bool,
 }
 
@@ -76,14 +75,54 @@ impl Serialize for Limit {
     }
 }
 
-impl<'de> Deserialize<'de> for Limit {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?;
+impl Plan {
+    /// Adds what a provider lists under the plan's name.
+    fn add(&mut self, provider: &str, listed: &ApiPlan) {
+        if let Some(id) = &listed.id {
+            self.ids.update(provider.to_owned(), Set::default(), |ids| ids.extend([id.clone()]));
+        }
+        for kind in [PayerKind::User, PayerKind::Org] {
+            if listed.payer.is_none_or(|payer| payer == kind) {
+                self.synced.update(kind, Synced::default(), |synced| {
+                    synced.features.extend(listed.features.iter().flatten().cloned());
+                    synced.free |= listed.free;
+                });
+            }
+        }
+    }
+}
+
+impl Limit {
+    fn read(value: &Value) -> Result<Self, Unreadable> {
         match (value.as_u64(), value.as_str()) {
             (Some(number), _) => Ok(Self::Of(number)),
             (None, Some("unlimited")) => Ok(Self::Unlimited),
-            _ => Err(serde::de::Error::custom("a limit is a whole number or \"unlimited\"")),
+            _ => Err(Unreadable::new("a limit is a whole number or \"unlimited\"")),
         }
+    }
+}
+
+impl Plan {
+    fn read(entry: &Value) -> Result<Self, Unreadable> {
+        let fields = Fields::of(entry)?.only(&["features", "limits", "includes", "free", "payer", "ids"])?;
+        let mut plan = Self {
+            features: fields.text_set("features")?.unwrap_or_default(),
+            includes: fields.text_set("includes")?.unwrap_or_default(),
+            free: fields.truth("free")?.unwrap_or_default(),
+            payer: PayerKind::read(fields, "payer")?,
+            ..Self::default()
+        };
+        if let Some(limits) = fields.object("limits")? {
+            for (what, limit) in limits.entries() {
+                plan.limits.insert(what.clone(), Limit::read(limit)?);
+            }
+        }
+        if let Some(ids) = fields.object("ids")? {
+            for (provider, _) in ids.entries() {
+                plan.ids.insert(provider.clone(), ids.need(provider, Fields::text_set)?);
+            }
+        }
+        Ok(plan)
     }
 }
 
@@ -93,21 +132,21 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`] says which plan is wrong and how.
     pub fn parse(json: &str) -> Result<Self, CatalogError> {
-        let entries: BTreeMap<String, serde_json::Value> =
+        let entries: serde_json::Map<String, Value> =
             serde_json::from_str(json).map_err(|error| CatalogError { plan: None, cause: error.to_string() })?;
-        let mut plans = BTreeMap::new();
+        let mut plans = Map::new();
         for (key, entry) in entries {
             let wrong = |cause: String| CatalogError { plan: Some(key.clone()), cause };
             if key.is_empty() || key.contains(':') {
                 return Err(wrong("a plan's key may be neither empty nor contain a colon".into()));
             }
-            let plan: Plan = serde_json::from_value(entry).map_err(|error| wrong(error.to_string()))?;
+            let plan = Plan::read(&entry).map_err(|error| wrong(error.to_string()))?;
             if let Some(unknown) = plan.ids.keys().find(|name| provider::named(name).is_none()) {
                 return Err(wrong(format!("`ids` names `{unknown}`, which is no provider")));
             }
             plans.insert(key, plan);
         }
-        for (key, plan) in &plans {
+        for (key, plan) in plans.iter() {
             if let Some(unknown) = plan.includes.iter().find(|included| !plans.contains_key(*included)) {
                 return Err(CatalogError {
                     plan: Some(key.clone()),
@@ -123,17 +162,7 @@ impl Catalog {
     #[must_use]
     pub fn with(mut self, provider: &str, plans: &[ApiPlan]) -> Self {
         for listed in plans.iter().filter(|listed| !listed.key.is_empty() && !listed.key.contains(':')) {
-            let plan = self.plans.entry(listed.key.clone()).or_default();
-            if let Some(id) = &listed.id {
-                plan.ids.entry(provider.to_owned()).or_default().insert(id.clone());
-            }
-            for kind in [PayerKind::User, PayerKind::Org] {
-                if listed.payer.is_none_or(|payer| payer == kind) {
-                    let synced = plan.synced.entry(kind).or_default();
-                    synced.features.extend(listed.features.iter().flatten().cloned());
-                    synced.free |= listed.free;
-                }
-            }
+            self.plans.update(listed.key.clone(), Plan::default(), |plan| plan.add(provider, listed));
         }
         self
     }
@@ -188,8 +217,8 @@ impl Catalog {
 
     /// The plan and all that it includes, directly or by way of another.
     #[must_use]
-    pub fn contained<'a>(&'a self, plan: &'a str) -> BTreeSet<&'a str> {
-        let mut contained = BTreeSet::new();
+    pub fn contained<'a>(&'a self, plan: &'a str) -> Set<&'a str> {
+        let mut contained = Set::default();
         let mut open = vec![plan];
         while let Some(next) = open.pop() {
             if contained.insert(next)
@@ -203,7 +232,7 @@ impl Catalog {
 
     /// The features of a plan and of all that it includes, held by this kind of payer.
     #[must_use]
-    pub fn features<'a>(&'a self, plan: &'a str, kind: PayerKind) -> BTreeSet<&'a str> {
+    pub fn features<'a>(&'a self, plan: &'a str, kind: PayerKind) -> Set<&'a str> {
         let of = |entry: &'a Plan| {
             let synced = entry.synced.get(&kind).into_iter().flat_map(|synced| &synced.features);
             entry.features.iter().chain(synced).map(String::as_str)
@@ -213,10 +242,10 @@ impl Catalog {
 
     /// The limits of a plan and of all that it includes; of two for the same thing the more generous.
     #[must_use]
-    pub fn limits<'a>(&'a self, plan: &'a str) -> BTreeMap<&'a str, Limit> {
-        let mut limits: BTreeMap<&str, Limit> = BTreeMap::new();
-        for (name, limit) in self.entries(plan).flat_map(|entry| &entry.limits) {
-            limits.entry(name).and_modify(|known| *known = known.or_more(*limit)).or_insert(*limit);
+    pub fn limits<'a>(&'a self, plan: &'a str) -> Map<&'a str, Limit> {
+        let mut limits: Map<&str, Limit> = Map::new();
+        for (name, limit) in self.entries(plan).flat_map(|entry| entry.limits.iter()) {
+            limits.update(name, *limit, |known| *known = known.or_more(*limit));
         }
         limits
     }
@@ -265,16 +294,16 @@ mod tests {
     #[test]
     fn a_plan_gives_what_it_includes_and_the_more_generous_limit() {
         let catalog = catalog();
-        assert_eq!(catalog.contained("pro"), BTreeSet::from(["basic", "pro"]));
-        assert_eq!(catalog.features("pro", PayerKind::User), BTreeSet::from(["api", "export"]));
-        assert_eq!(catalog.limits("pro"), BTreeMap::from([("projects", Limit::Unlimited), ("seats", Limit::Of(5))]));
-        assert_eq!(catalog.features("elsewhere", PayerKind::User), BTreeSet::new());
+        assert_eq!(catalog.contained("pro"), ordered::set(["basic", "pro"]));
+        assert_eq!(catalog.features("pro", PayerKind::User), ordered::set(["api", "export"]));
+        assert_eq!(catalog.limits("pro"), ordered::map([("projects", Limit::Unlimited), ("seats", Limit::Of(5))]));
+        assert_eq!(catalog.features("elsewhere", PayerKind::User), Set::default());
     }
 
     #[test]
     fn plans_that_include_one_another_are_no_endless_loop() {
         let catalog = Catalog::parse(r#"{"a":{"includes":["b"]},"b":{"includes":["a"]}}"#).unwrap();
-        assert_eq!(catalog.contained("a"), BTreeSet::from(["a", "b"]));
+        assert_eq!(catalog.contained("a"), ordered::set(["a", "b"]));
     }
 
     #[test]
@@ -315,13 +344,13 @@ mod tests {
                 listed("a:b", None, true, &["x"]),
             ],
         );
-        assert_eq!(catalog.features("pro", PayerKind::User), BTreeSet::from(["api", "export", "themes"]));
-        assert_eq!(catalog.features("pro", PayerKind::Org), BTreeSet::from(["api", "export", "audit"]));
+        assert_eq!(catalog.features("pro", PayerKind::User), ordered::set(["api", "export", "themes"]));
+        assert_eq!(catalog.features("pro", PayerKind::Org), ordered::set(["api", "export", "audit"]));
         assert_eq!(catalog.plan_for("clerk", Some("squad"), Some("cplan_team")), Some("team"));
         assert!(catalog.knows_plan("team") && catalog.knows_feature("sso") && !catalog.knows_plan("a:b"));
         assert_eq!(catalog.free_plan(PayerKind::Org), "none");
         assert_eq!(catalog.free_plan(PayerKind::User), "starter");
-        assert_eq!(catalog.limits("pro").len(), 2);
+        assert_eq!(catalog.limits("pro").iter().count(), 2);
     }
 
     #[test]

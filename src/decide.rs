@@ -4,13 +4,12 @@
 //! payer's old subscription says nothing about a newer one: every record is weighed by itself, and any grant wins.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use crate::catalog::{Catalog, Limit};
 use crate::grant::{self, Given};
-use crate::ordered;
+use crate::ordered::{self, Map, Set};
 use crate::payer::{Payer, PayerKind};
 use crate::question::{Condition, Question, What};
 use crate::snapshot::{Snapshot, StoredRecord};
@@ -230,9 +229,9 @@ pub fn holdings<'a>(
 ) -> Holdings<'a> {
     let view = View::new(snapshots.into_iter().collect(), catalog, policy, now);
     let best = view.any_paid_plan();
-    let mut plans = BTreeSet::new();
-    let mut features = BTreeSet::new();
-    let mut limits: BTreeMap<&str, Limit> = BTreeMap::new();
+    let mut plans = Set::default();
+    let mut features = Set::default();
+    let mut limits: Map<&str, Limit> = Map::new();
     for held in view.held.iter().filter(|held| matches!(held.access, Access::Granted(..))) {
         features.extend(held.feature.filter(|_| view.deleted_user().is_none()));
     }
@@ -240,7 +239,7 @@ pub fn holdings<'a>(
         plans.extend(catalog.contained(name));
         features.extend(catalog.features(name, kind));
         for (what, limit) in catalog.limits(name) {
-            limits.entry(what).and_modify(|known| *known = known.or_more(limit)).or_insert(limit);
+            limits.update(what, limit, |known| *known = known.or_more(limit));
         }
     }
     Holdings {
@@ -258,11 +257,11 @@ pub struct Holdings<'a> {
     /// The answer to "any paid plan", which names the plan held first of all.
     pub best: Decision,
     /// Every plan held, with those it includes.
-    pub plans: BTreeSet<&'a str>,
+    pub plans: Set<&'a str>,
     /// Every feature held.
-    pub features: BTreeSet<&'a str>,
+    pub features: Set<&'a str>,
     /// Every limit.
-    pub limits: BTreeMap<&'a str, Limit>,
+    pub limits: Map<&'a str, Limit>,
     /// Every record, the plan it means and what it gives.
     pub records: Vec<(&'a StoredRecord, Option<&'a str>, Access)>,
 }
@@ -454,9 +453,9 @@ impl<'a> View<'a> {
     }
 
     /// Every plan held, paid and free.
-    fn held_plans(&self) -> BTreeSet<(PayerKind, &'a str)> {
+    fn held_plans(&self) -> Set<(PayerKind, &'a str)> {
         if self.deleted_user().is_some() {
-            return BTreeSet::new();
+            return Set::default();
         }
         let paid = self.held.iter().filter(|held| held.is_paid_grant());
         let paid = paid.filter_map(|held| Some((held.payer.kind(), held.plan?)));

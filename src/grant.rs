@@ -5,10 +5,11 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::catalog::Catalog;
 use crate::event::{Event, PlanRef, Record, State, Version};
+use crate::json::{self, Fields, Unreadable};
 use crate::payer::{MAX_PAYER_ID_BYTES, Payer, PayerKind};
 use crate::snapshot::StoredRecord;
 use crate::status::Status;
@@ -23,7 +24,7 @@ const FEATURE_PREFIX: &str = "feature:";
 const MAX_TEXT_BYTES: usize = 500;
 
 /// Who did something by hand, and why.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Signed {
     /// Who.
     pub by: String,
@@ -56,8 +57,6 @@ pub struct Grant {
     signed: Signed,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Asked {
     user_id: Option<String>,
     org_id: Option<String>,
@@ -68,13 +67,37 @@ struct Asked {
     why: String,
 }
 
+impl Asked {
+    fn read(body: &[u8]) -> Result<Self, Unreadable> {
+        let json = json::parse(body)?;
+        let known = ["user_id", "org_id", "plan", "feature", "until", "by", "why"];
+        let fields = Fields::of(&json)?.only(&known)?;
+        let Signed { by, why } = Signed::read(fields)?;
+        Ok(Self {
+            user_id: fields.text("user_id")?,
+            org_id: fields.text("org_id")?,
+            plan: fields.text("plan")?,
+            feature: fields.text("feature")?,
+            until: fields.text("until")?,
+            by,
+            why,
+        })
+    }
+}
+
+impl Signed {
+    pub(crate) fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        Ok(Self { by: fields.need("by", Fields::text)?, why: fields.need("why", Fields::text)? })
+    }
+}
+
 impl Grant {
     /// Reads `{"user_id" | "org_id", "plan" | "feature", "until"?, "by", "why"}`.
     ///
     /// # Errors
     /// [`GrantError`]; also for a plan that the catalog does not know, which would give nothing.
     pub fn from_json(body: &[u8], catalog: &Catalog, now: Timestamp) -> Result<Self, GrantError> {
-        let asked: Asked = serde_json::from_slice(body).map_err(|error| GrantError::Unreadable(error.to_string()))?;
+        let asked = Asked::read(body)?;
         let (kind, id) = match (asked.user_id, asked.org_id) {
             (Some(id), None) => (PayerKind::User, id),
             (None, Some(id)) => (PayerKind::Org, id),
@@ -113,7 +136,7 @@ impl Grant {
 /// # Errors
 /// [`GrantError`] when it does not say who and why.
 pub fn revocation(body: &[u8], grant_id: &str, event_id: &str, now: Timestamp) -> Result<Event, GrantError> {
-    let asked: Signed = serde_json::from_slice(body).map_err(|error| GrantError::Unreadable(error.to_string()))?;
+    let asked = Signed::read(Fields::of(&json::parse(body)?)?)?;
     let state = State { ended_at: Some(now), ..State::new(Status::Ended) };
     let record = record(grant_id, event_id, now, None, None, state);
     Ok(operators_event("grant.revoked", signed(asked.by, asked.why)?, record, now))
@@ -201,6 +224,12 @@ impl fmt::Display for GrantError {
 }
 
 impl std::error::Error for GrantError {}
+
+impl From<Unreadable> for GrantError {
+    fn from(error: Unreadable) -> Self {
+        Self::Unreadable(error.to_string())
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -2,14 +2,15 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::event::{Event, Fields};
+use crate::event::Event;
+use crate::json::{self, Fields, Unreadable};
 use crate::payer::Payer;
 use crate::store::{Outcome, Param};
-use crate::time::{Timestamp, millis};
+use crate::time::Timestamp;
 
 /// Rows on a page, unless `limit` says otherwise.
 const DEFAULT_LIMIT: u32 = 50;
@@ -131,7 +132,7 @@ impl fmt::Display for FilterError {
 impl std::error::Error for FilterError {}
 
 /// One row of the ledger.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Row {
     /// Its place: rows are numbered as they arrive.
     pub seq: u64,
@@ -145,13 +146,10 @@ pub struct Row {
     /// Whom it is about.
     pub payer: Option<String>,
     /// When it happened there.
-    #[serde(deserialize_with = "millis::deserialize")]
     pub occurred_at: Option<Timestamp>,
     /// When it first reached us.
-    #[serde(deserialize_with = "millis::deserialize")]
     pub received_at: Option<Timestamp>,
     /// When it last reached us.
-    #[serde(deserialize_with = "millis::deserialize")]
     pub last_received_at: Option<Timestamp>,
     /// How often.
     pub attempts: u64,
@@ -160,11 +158,32 @@ pub struct Row {
     /// Why it was ignored, or could not be read.
     pub detail: Option<String>,
     /// The event in normal form.
-    #[serde(deserialize_with = "nested")]
     pub event: Option<Box<RawValue>>,
     /// The raw body of a dead letter, card numbers masked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
+}
+
+impl Row {
+    fn read(json: &Value) -> Result<Self, Unreadable> {
+        let fields = Fields::of(json)?;
+        let event = fields.text("event")?.map(RawValue::from_string).transpose();
+        Ok(Self {
+            seq: fields.need("seq", Fields::count)?,
+            provider: fields.need("provider", Fields::text)?,
+            event_id: fields.need("event_id", Fields::text)?,
+            event_type: fields.text("type")?,
+            payer: fields.text("payer")?,
+            occurred_at: fields.moment("occurred_at")?,
+            received_at: fields.moment("received_at")?,
+            last_received_at: fields.moment("last_received_at")?,
+            attempts: fields.need("attempts", Fields::count)?,
+            outcome: fields.need("outcome", Fields::text)?,
+            detail: fields.text("detail")?,
+            event: event.map_err(|error| Unreadable::new(error.to_string()))?,
+            body: fields.text("body")?,
+        })
+    }
 }
 
 /// One page of the ledger.
@@ -180,9 +199,11 @@ impl Page {
     /// A page from what `src/store/ledger.sql` answers: one row more than the limit, if there is one.
     ///
     /// # Errors
-    /// `serde_json`'s, when the database answers something else.
-    pub fn parse(json: &str, limit: u32) -> Result<Self, serde_json::Error> {
-        let mut events: Vec<Row> = serde_json::from_str(json)?;
+    /// [`Unreadable`], when the database answers something else.
+    pub fn parse(json: &str, limit: u32) -> Result<Self, Unreadable> {
+        let json = json::parse(json.as_bytes())?;
+        let rows = json.as_array().ok_or_else(|| Unreadable::new("a list of rows was expected"))?;
+        let mut events: Vec<Row> = rows.iter().map(Row::read).collect::<Result<_, _>>()?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let has_more = events.len() > limit;
         events.truncate(limit);
@@ -221,7 +242,7 @@ impl History {
     /// Reads one row of what `src/store/history.sql` answers. An event that this version of the code cannot read is
     /// missing, and a history with something missing is cut.
     pub fn read(&mut self, is_cut: bool, event: Option<&str>) {
-        let read = event.map(|text| serde_json::from_str(text).ok().and_then(|json| Recorded::read(&json)));
+        let read = event.map(|text| Recorded::read(text).ok());
         self.is_cut |= is_cut || read == Some(None);
         self.events.extend(read.flatten());
     }
@@ -239,22 +260,19 @@ impl History {
 }
 
 impl Recorded {
-    fn read(json: &Value) -> Option<Self> {
-        let fields = Fields(json);
-        Some(Self {
-            seq: json.get("seq")?.as_u64()?,
-            provider: fields.text("provider")?,
-            event_id: fields.text("event_id")?,
-            received_at: fields.moment("received_at")?,
-            outcome: fields.text("outcome")?,
-            event: Event::read(json.get("event")?)?,
+    fn read(text: &str) -> Result<Self, Unreadable> {
+        let json = json::parse(text.as_bytes())?;
+        let fields = Fields::of(&json)?;
+        let event = fields.get("event").and_then(Event::read);
+        Ok(Self {
+            seq: fields.need("seq", Fields::count)?,
+            provider: fields.need("provider", Fields::text)?,
+            event_id: fields.need("event_id", Fields::text)?,
+            received_at: fields.need("received_at", Fields::moment)?,
+            outcome: fields.need("outcome", Fields::text)?,
+            event: event.ok_or_else(|| Unreadable::new("`event` is no event in normal form"))?,
         })
     }
-}
-
-fn nested<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
-    let text = Option::<String>::deserialize(deserializer)?;
-    text.map(RawValue::from_string).transpose().map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]

@@ -45,6 +45,7 @@ pub mod event;
 pub mod explain;
 pub mod grant;
 pub mod hex_signature;
+pub mod json;
 pub mod ledger;
 pub mod loose;
 pub mod memory;

@@ -1,21 +1,22 @@
 //! What waits for an operator: records that nobody knows whose they are, and keys of plans that the catalog does not map.
 //! Both are kept and grant nothing; both count from the moment they are known, without a new event.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::catalog::Catalog;
+use crate::json::{self, Fields, Unreadable};
 use crate::time::Timestamp;
 
 /// What `src/store/loose.sql` answers.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub struct Found {
     unassigned: Vec<Value>,
     sold: Vec<Sold>,
 }
 
 /// Something that a provider sold, by the provider's key.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Sold {
     /// The provider.
     pub provider: String,
@@ -23,6 +24,20 @@ pub struct Sold {
     pub key: String,
     /// The provider's other id of it.
     pub id: Option<String>,
+}
+
+impl Sold {
+    /// Reads it out of what the database answered.
+    ///
+    /// # Errors
+    /// [`Unreadable`], when it is something else.
+    pub fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        Ok(Self {
+            provider: fields.need("provider", Fields::text)?,
+            key: fields.need("key", Fields::text)?,
+            id: fields.text("id")?,
+        })
+    }
 }
 
 /// What waits.
@@ -38,9 +53,12 @@ impl Found {
     /// Reads what the database answered.
     ///
     /// # Errors
-    /// `serde_json`'s, when it is something else.
-    pub fn parse(json: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(json)
+    /// [`Unreadable`], when it is something else.
+    pub fn parse(json: &str) -> Result<Self, Unreadable> {
+        let json = json::parse(json.as_bytes())?;
+        let fields = Fields::of(&json)?;
+        let unassigned = fields.need("unassigned", Fields::list)?.to_vec();
+        Ok(Self { unassigned, sold: fields.need("sold", |fields, name| fields.objects(name, Sold::read))? })
     }
 
     /// What of it waits, by this catalog.

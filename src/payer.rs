@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use crate::json::{Fields, Unreadable};
 
 /// The longest accepted payer id, in bytes. A KV key may have 512 bytes and holds the id with a short prefix.
 pub const MAX_PAYER_ID_BYTES: usize = 255;
 
 /// The two kinds of payer. Plans of the two are separate: the same slug may exist in both.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PayerKind {
     /// A person.
@@ -24,6 +26,16 @@ impl PayerKind {
         match self {
             Self::User => "user",
             Self::Org => "org",
+        }
+    }
+
+    /// A field that names one.
+    pub(crate) fn read(fields: Fields<'_>, name: &str) -> Result<Option<Self>, Unreadable> {
+        match fields.text(name)?.as_deref() {
+            None => Ok(None),
+            Some("user") => Ok(Some(Self::User)),
+            Some("org") => Ok(Some(Self::Org)),
+            Some(_) => Err(Unreadable::new(format!("`{name}` is neither `user` nor `org`"))),
         }
     }
 

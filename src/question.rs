@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::Deserialize;
-
+use crate::json::{self, Fields, Unreadable};
 use crate::payer::{MAX_PAYER_ID_BYTES, Payer, PayerKind};
 use crate::time::Timestamp;
 
@@ -117,9 +116,8 @@ impl Asked {
     /// # Errors
     /// [`QuestionError`], as for a query.
     pub fn from_json(body: &[u8]) -> Result<Self, QuestionError> {
-        let body: Body =
-            serde_json::from_slice(body).map_err(|error| QuestionError::UnreadableBody(error.to_string()))?;
-        let single = Check { plan: body.plan, feature: body.feature };
+        let body = Body::read(body).map_err(|error| QuestionError::UnreadableBody(error.to_string()))?;
+        let single = body.single;
         let (checks, is_list) = match body.checks {
             None => (vec![single], false),
             Some(_) if single.plan.is_some() || single.feature.is_some() => return Err(QuestionError::ListAndSingle),
@@ -136,24 +134,36 @@ impl Asked {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Body {
     checks: Option<Vec<Check>>,
-    plan: Option<String>,
-    feature: Option<String>,
+    single: Check,
     user_id: Option<String>,
     org_id: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Check {
     plan: Option<String>,
     feature: Option<String>,
 }
 
+impl Body {
+    fn read(body: &[u8]) -> Result<Self, Unreadable> {
+        let json = json::parse(body)?;
+        let fields = Fields::of(&json)?.only(&["checks", "plan", "feature", "user_id", "org_id"])?;
+        Ok(Self {
+            checks: fields.objects("checks", |check| Check::read(check.only(&["plan", "feature"])?))?,
+            single: Check::read(fields)?,
+            user_id: fields.text("user_id")?,
+            org_id: fields.text("org_id")?,
+        })
+    }
+}
+
 impl Check {
+    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        Ok(Self { plan: fields.text("plan")?, feature: fields.text("feature")? })
+    }
+
     fn question(&self) -> Result<Question, QuestionError> {
         let plan = self.plan.iter().map(|text| Condition::parse(What::Plan, text));
         let feature = self.feature.iter().map(|text| Condition::parse(What::Feature, text));

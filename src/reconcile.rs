@@ -4,15 +4,15 @@
 //! stored by the same guarded path as a webhook, so it never overwrites anything newer. Out of scope: asking the API
 //! (`edge`) and its shapes ([`api`](crate::api)).
 
-use std::collections::BTreeMap;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::api::{Reading, Shown};
 use crate::event::{Event, Record, State, Version};
+use crate::json::{self, Fields, Unreadable};
+use crate::ordered::Map;
 use crate::payer::Payer;
 use crate::status::Status;
 use crate::time::{Timestamp, millis};
@@ -34,32 +34,59 @@ const OVERDUE_AFTER_MS: i64 = 60 * 60_000;
 const SETTLED_AFTER_MS: i64 = 5 * 60_000;
 
 /// What we hold of what a reading shows: `src/store/held.sql`.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Held {
     records: Vec<HeldRecord>,
     /// Payers whose data was erased: nothing of them is read again.
     erased: Vec<String>,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 struct HeldRecord {
     id: String,
     payer: Option<String>,
     plan: Option<String>,
     plan_id: Option<String>,
-    #[serde(deserialize_with = "status")]
     status: Status,
-    #[serde(with = "millis")]
     period_start: Option<Timestamp>,
-    #[serde(with = "millis")]
     period_end: Option<Timestamp>,
-    #[serde(with = "millis")]
     past_due_since: Option<Timestamp>,
     seats: Option<i64>,
     subscription: Option<String>,
-    #[serde(deserialize_with = "moment")]
     occurred_at: Timestamp,
     version: String,
+}
+
+impl Held {
+    /// Reads what the database answers.
+    ///
+    /// # Errors
+    /// [`Unreadable`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, Unreadable> {
+        let json = json::parse(text.as_bytes())?;
+        let fields = Fields::of(&json)?;
+        let records = fields.need("records", |fields, name| fields.objects(name, HeldRecord::read))?;
+        Ok(Self { records, erased: fields.need("erased", Fields::texts)? })
+    }
+}
+
+impl HeldRecord {
+    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        Ok(Self {
+            id: fields.need("id", Fields::text)?,
+            payer: fields.text("payer")?,
+            plan: fields.text("plan")?,
+            plan_id: fields.text("plan_id")?,
+            status: Status::parse(&fields.need("status", Fields::text)?),
+            period_start: fields.moment("period_start")?,
+            period_end: fields.moment("period_end")?,
+            past_due_since: fields.moment("past_due_since")?,
+            seats: fields.whole("seats")?,
+            subscription: fields.text("subscription")?,
+            occurred_at: fields.need("occurred_at", Fields::moment)?,
+            version: fields.need("version", Fields::text)?,
+        })
+    }
 }
 
 /// Something that the API shows and we do not hold, or hold otherwise.
@@ -212,8 +239,7 @@ impl HeldRecord {
 }
 
 /// How far the sweep of a provider came, as it is kept between runs.
-#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize)]
 pub struct Sweep {
     /// When the first run was: what changed before was never to be delivered to us.
     #[serde(with = "millis")]
@@ -236,12 +262,11 @@ pub struct Sweep {
     #[serde(with = "millis")]
     pub sound_at: Option<Timestamp>,
     /// By listing.
-    pub listings: BTreeMap<String, Progress>,
+    pub listings: Map<String, Progress>,
 }
 
 /// How far one listing was read.
-#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize)]
 pub struct Progress {
     /// Where the next run goes on; none at the beginning.
     pub cursor: Option<String>,
@@ -267,7 +292,35 @@ impl Sweep {
     /// From what was kept. What cannot be read is begun anew: nothing rests on it but time.
     #[must_use]
     pub fn parse(kept: Option<&str>) -> Self {
-        kept.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+        let read = |text: &str| Self::read(Fields::of(&json::parse(text.as_bytes())?)?);
+        kept.and_then(|text| read(text).ok()).unwrap_or_default()
+    }
+
+    /// From its fields; those that are missing are as at the beginning.
+    ///
+    /// # Errors
+    /// [`Unreadable`] for what this version of the code never wrote.
+    pub fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        let mut sweep = Self {
+            since: fields.moment("since")?,
+            last_run_at: fields.moment("last_run_at")?,
+            not_before: fields.moment("not_before")?,
+            checked: fields.count("checked")?.unwrap_or_default(),
+            unreadable: fields.count("unreadable")?.unwrap_or_default(),
+            stored: fields.count("stored")?.unwrap_or_default(),
+            error: fields.text("error")?,
+            sound_at: fields.moment("sound_at")?,
+            listings: Map::new(),
+        };
+        if let Some(listings) = fields.object("listings")? {
+            for (name, progress) in listings.entries() {
+                let progress = Fields::of(progress)?;
+                let progress =
+                    Progress { cursor: progress.text("cursor")?, finished_at: progress.moment("finished_at")? };
+                sweep.listings.insert(name.clone(), progress);
+            }
+        }
+        Ok(sweep)
     }
 }
 
@@ -308,12 +361,4 @@ pub fn likely_cause(
         None if last_delivery_at.is_some_and(|delivery| delivery >= last_missed_at) => Silence::NotAllEvents,
         None => Silence::NoDeliveries,
     }
-}
-
-fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-    i64::deserialize(deserializer).map(Timestamp::from_millis)
-}
-
-fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Status, D::Error> {
-    Ok(Status::parse(&String::deserialize(deserializer)?))
 }

@@ -1,12 +1,11 @@
 //! The operator's settings: read once, all of them, so that everything missing or unusable is reported together. By
 //! name, never by value.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::catalog::Catalog;
 use crate::decide::Policy;
-use crate::ordered;
+use crate::ordered::{self, Map};
 use crate::provider::{DEFAULT_PADDLE_TOLERANCE_SECS, Environment, Ours, PROVIDERS, Provider};
 use crate::publishable_key::PublishableKey;
 use crate::secret::Secret;
@@ -46,7 +45,7 @@ const CLERK_API_URL: (&str, &str) = ("CLERK_API_URL", "https://api.clerk.com");
 #[derive(Debug)]
 pub struct Settings {
     /// Signing secrets, by provider name. A provider without any is not configured.
-    pub webhook_secrets: BTreeMap<&'static str, Vec<Secret>>,
+    pub webhook_secrets: Map<&'static str, Vec<Secret>>,
     /// What tells our events from a neighbor's.
     pub ours: Ours,
     /// How session tokens are judged.
@@ -72,7 +71,7 @@ pub struct Settings {
     /// Pages of a provider's listings that one run of the sweep reads.
     pub reconcile_pages: u32,
     /// The providers' APIs that we hold a key for, by name.
-    pub apis: BTreeMap<&'static str, ApiAccess>,
+    pub apis: Map<&'static str, ApiAccess>,
     /// What is missing.
     pub missing: Vec<Problem>,
     /// What is there and cannot be used.
@@ -247,13 +246,13 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         self.unusable.push(Problem { setting: setting.to_owned(), problem: problem.to_string() });
     }
 
-    fn webhook_secrets(&mut self) -> BTreeMap<&'static str, Vec<Secret>> {
-        let mut secrets: BTreeMap<&'static str, Vec<Secret>> = BTreeMap::new();
+    fn webhook_secrets(&mut self) -> Map<&'static str, Vec<Secret>> {
+        let mut secrets: Map<&'static str, Vec<Secret>> = Map::new();
         for provider in PROVIDERS {
             for name in provider.secret_names() {
                 for text in self.list(name) {
                     match provider.parse_secret(name, &text) {
-                        Ok(secret) => secrets.entry(provider.name()).or_default().push(secret),
+                        Ok(secret) => secrets.update(provider.name(), Vec::new(), |own| own.push(secret)),
                         Err(error) => self.unusable(name, format_args!("has an entry that {error}")),
                     }
                 }
@@ -322,7 +321,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         Some(ApiAccess { base: base.trim_end_matches('/').to_owned(), bearer: Bearer(key) })
     }
 
-    fn apis(&self) -> BTreeMap<&'static str, ApiAccess> {
+    fn apis(&self) -> Map<&'static str, ApiAccess> {
         let one = |provider: &&'static dyn Provider| {
             let api = provider.api()?;
             Some((provider.name(), self.api_access(api.key_setting(), api.base_setting())?))
@@ -390,8 +389,7 @@ mod tests {
     const PEM: &str = include_str!("../tests/data/session/public.pem");
 
     fn read(pairs: &[(&str, &str)]) -> Settings {
-        let map: BTreeMap<String, String> =
-            pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let map: Map<String, String> = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         Settings::read(|name| map.get(name).cloned())
     }
 
@@ -448,7 +446,7 @@ mod tests {
             ("CLERK_WEBHOOK_SIGNING_SECRET", "whsec_b25l, whsec_!, whsec_dHdv"),
             ("CLERK_WEBHOOK_SECRET", "dGhyZWU="),
         ]);
-        assert_eq!(settings.webhook_secrets["clerk"].len(), 3);
+        assert_eq!(settings.webhook_secrets.get("clerk").unwrap().len(), 3);
         assert_eq!(settings.unusable.len(), 1);
     }
 

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::grant::Signed;
+use crate::json::{self, Fields, Unreadable};
 use crate::payer::{Payer, PayerKind};
 
 /// The longest text of an operator, in bytes.
@@ -22,29 +23,22 @@ pub struct Erasure {
     signed: Signed,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AskedErasure {
-    user_id: Option<String>,
-    org_id: Option<String>,
-    by: String,
-    why: String,
-}
-
 impl Erasure {
     /// Reads `{"user_id" | "org_id", "by", "why"}`.
     ///
     /// # Errors
     /// [`UpkeepError`]; also where `by` or `why` repeat the payer's id, which would stay in the ledger.
     pub fn from_json(body: &[u8]) -> Result<Self, UpkeepError> {
-        let asked: AskedErasure = read(body)?;
-        let (kind, id) = match (asked.user_id, asked.org_id) {
+        let json = json::parse(body)?;
+        let fields = Fields::of(&json)?.only(&["user_id", "org_id", "by", "why"])?;
+        let Signed { by, why } = Signed::read(fields)?;
+        let (kind, id) = match (fields.text("user_id")?, fields.text("org_id")?) {
             (Some(id), None) => (PayerKind::User, id),
             (None, Some(id)) => (PayerKind::Org, id),
             _ => return Err(UpkeepError::NotOnePayer),
         };
         let payer = Payer::new(kind, id).ok_or(UpkeepError::UnusablePayer)?;
-        let signed = Signed { by: text(asked.by, "by")?, why: text(asked.why, "why")? };
+        let signed = Signed { by: text(by, "by")?, why: text(why, "why")? };
         if [&signed.by, &signed.why].into_iter().any(|text| text.contains(payer.id())) {
             return Err(UpkeepError::NamesThePayer);
         }
@@ -71,8 +65,7 @@ pub fn digest(payer: &Payer) -> String {
 }
 
 /// That the state be derived anew from the ledger.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rebuild {
     /// Whether what is found takes the place of what is held.
     pub replace: bool,
@@ -85,8 +78,10 @@ impl Rebuild {
     /// # Errors
     /// [`UpkeepError`].
     pub fn from_json(body: &[u8]) -> Result<Self, UpkeepError> {
-        let asked: Self = read(body)?;
-        Ok(Self { by: text(asked.by, "by")?, ..asked })
+        let json = json::parse(body)?;
+        let fields = Fields::of(&json)?.only(&["replace", "by"])?;
+        let replace = fields.need("replace", Fields::truth)?;
+        Ok(Self { replace, by: text(fields.need("by", Fields::text)?, "by")? })
     }
 
     /// What the ledger keeps of it.
@@ -97,7 +92,7 @@ impl Rebuild {
 }
 
 /// What a rebuild found.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Report {
     /// Of records.
     pub records: Compared,
@@ -114,8 +109,27 @@ pub struct Report {
     pub differences: Box<RawValue>,
 }
 
+impl Report {
+    /// Reads what the database answers.
+    ///
+    /// # Errors
+    /// [`Unreadable`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, Unreadable> {
+        let json = json::parse(text.as_bytes())?;
+        let fields = Fields::of(&json)?;
+        Ok(Self {
+            records: Compared::read(fields, "records")?,
+            payments: Compared::read(fields, "payments")?,
+            deletions: Compared::read(fields, "deletions")?,
+            changed_payers: fields.need("changed_payers", Fields::count)?,
+            changed: fields.need("changed", Fields::texts)?,
+            differences: differences(text)?,
+        })
+    }
+}
+
 /// How many rows there are, and how many are not the same.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Compared {
     /// As held.
     pub live: u64,
@@ -123,6 +137,27 @@ pub struct Compared {
     pub rebuilt: u64,
     /// Rows that are not the same, or only in one of the two.
     pub different: u64,
+}
+
+/// The differences as they were written, their fields in that order.
+fn differences(report: &str) -> Result<Box<RawValue>, Unreadable> {
+    #[derive(Deserialize)]
+    struct Differences {
+        differences: Box<RawValue>,
+    }
+    let read = serde_json::from_str::<Differences>(report);
+    read.map(|read| read.differences).map_err(|error| Unreadable::new(error.to_string()))
+}
+
+impl Compared {
+    fn read(fields: Fields<'_>, name: &str) -> Result<Self, Unreadable> {
+        let fields = fields.need(name, Fields::object)?;
+        Ok(Self {
+            live: fields.need("live", Fields::count)?,
+            rebuilt: fields.need("rebuilt", Fields::count)?,
+            different: fields.need("different", Fields::count)?,
+        })
+    }
 }
 
 /// Which rows to hand over.
@@ -180,10 +215,6 @@ pub fn payer_in_path(segment: &str) -> Option<Payer> {
     Payer::from_key(&key)
 }
 
-fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, UpkeepError> {
-    serde_json::from_slice(body).map_err(|error| UpkeepError::Unreadable(error.to_string()))
-}
-
 fn text(text: String, name: &'static str) -> Result<String, UpkeepError> {
     let is_usable = !text.trim().is_empty() && text.len() <= MAX_TEXT_BYTES;
     if is_usable { Ok(text) } else { Err(UpkeepError::UnusableText { name }) }
@@ -229,6 +260,12 @@ impl fmt::Display for UpkeepError {
 }
 
 impl std::error::Error for UpkeepError {}
+
+impl From<Unreadable> for UpkeepError {
+    fn from(error: Unreadable) -> Self {
+        Self::Unreadable(error.to_string())
+    }
+}
 
 #[cfg(test)]
 mod tests {

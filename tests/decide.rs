@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use plangate::answer::{self, Facts, Source};
 use plangate::catalog::{Catalog, Limit};
 use plangate::decide::{Access, Decision, Policy, Reason, access, decide, holdings};
+use plangate::ordered::{self, Set};
 use plangate::question::Asked;
 use plangate::snapshot::{Snapshot, StoredRecord};
 use plangate::store::OPERATOR;
@@ -549,8 +550,8 @@ fn all_that_is_held_is_listed_with_the_more_generous_limits() {
     ];
     let (all, policy) = (catalog(), Policy::default());
     let held = holdings(&payers, &all, &policy, Timestamp::from_millis(NOW));
-    assert_eq!(held.plans, BTreeSet::from(["basic", "pro"]));
-    assert_eq!(held.features, BTreeSet::from(["api", "export"]));
+    assert_eq!(held.plans, ordered::set(["basic", "pro"]));
+    assert_eq!(held.features, ordered::set(["api", "export"]));
     assert_eq!(held.limits.into_iter().collect::<Vec<_>>(), [("projects", Limit::Of(100)), ("seats", Limit::Of(3))]);
     assert_eq!(short(&held.best), (true, Reason::Active, Some("pro"), Some("user_1")));
     let gives: Vec<_> =
@@ -565,7 +566,7 @@ fn all_that_is_held_is_listed_with_the_more_generous_limits() {
     );
     // While it lasts, the canceled one counts, and its limit is none.
     let held = holdings(&payers, &all, &policy, Timestamp::from_millis(NOW - 2));
-    assert_eq!(held.limits["projects"], Limit::Unlimited);
+    assert_eq!(held.limits.get("projects"), Some(&Limit::Unlimited));
 }
 
 // Free plans.
@@ -712,7 +713,7 @@ fn a_deleted_user_is_given_nothing_not_even_by_an_organization() {
             check(&payers[..1], &catalog, query, expected);
         }
         let held = holdings(&payers, &catalog, &Policy::default(), Timestamp::from_millis(NOW));
-        assert_eq!((held.plans, held.features), (BTreeSet::new(), BTreeSet::new()));
+        assert_eq!((held.plans, held.features), (Set::default(), Set::default()));
         assert_eq!(held.best.reason, Reason::PayerDeleted);
     }
 }
@@ -929,7 +930,7 @@ fn a_feature_given_by_hand_is_no_plan() {
     check(&given, &catalog(), "feature=gamma", (false, Reason::UnknownFeature, Some("hobby"), Some("user_1")));
     let catalog = catalog();
     let held = holdings(&given, &catalog, &Policy::default(), Timestamp::from_millis(NOW)).features;
-    assert_eq!(held, BTreeSet::from(["beta", "themes"]));
+    assert_eq!(held, ordered::set(["beta", "themes"]));
     // Beside a plan that is paid for, the answer names the plan.
     let beside = [user(&[grant("feature:beta", "active", json!({})), record("pro", "active", json!({}))])];
     check(&beside, &catalog, "feature=beta", (true, Reason::GrantedManually, Some("pro"), Some("user_1")));

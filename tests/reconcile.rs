@@ -378,7 +378,7 @@ fn how_far_a_sweep_came_reads_back_and_what_cannot_be_read_is_begun_anew() {
         since: Some(at(T)),
         checked: 7,
         error: Some("no".into()),
-        listings: [("live".to_owned(), progress)].into(),
+        listings: plangate::ordered::map([("live".to_owned(), progress)]),
         ..Sweep::default()
     };
     assert_eq!(Sweep::parse(Some(&serde_json::to_string(&sweep).unwrap())), sweep);

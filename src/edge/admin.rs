@@ -4,9 +4,7 @@ mod export;
 mod payers;
 mod upkeep;
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::bindings::{message, random_uuid};
 use super::health::SweepView;
@@ -17,8 +15,9 @@ use crate::answer::Source;
 use crate::delivery::Verified;
 use crate::event::{Event, Parsed};
 use crate::grant::{self, Grant};
+use crate::json::{self, Fields, Unreadable};
 use crate::ledger::{Filter, Row};
-use crate::ordered;
+use crate::ordered::{self, Map};
 use crate::provider;
 use crate::store::{OPERATOR, Outcome};
 use crate::time::Timestamp;
@@ -108,8 +107,6 @@ async fn page(edge: &Edge<'_>, filter: Filter) -> Result<Reply, Failure> {
 }
 
 /// One delivery, or all that were received since a time.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Replay {
     provider: Option<String>,
     event_id: Option<String>,
@@ -117,6 +114,20 @@ struct Replay {
     cursor: Option<u64>,
     /// Who asks for it, for the ledger.
     by: Option<String>,
+}
+
+impl Replay {
+    fn read(body: &[u8]) -> Result<Self, Unreadable> {
+        let json = json::parse(body)?;
+        let fields = Fields::of(&json)?.only(&["provider", "event_id", "since", "cursor", "by"])?;
+        Ok(Self {
+            provider: fields.text("provider")?,
+            event_id: fields.text("event_id")?,
+            since: fields.text("since")?,
+            cursor: fields.count("cursor")?,
+            by: fields.text("by")?,
+        })
+    }
 }
 
 #[derive(Serialize)]
@@ -136,7 +147,7 @@ struct ReplayedEvent {
 /// order does not matter, and what was applied before stays as it is.
 async fn replay(edge: &Edge<'_>) -> Result<Reply, Failure> {
     let body = edge.request.body(MAX_BODY_BYTES).await?;
-    let asked: Replay = serde_json::from_slice(&body).map_err(|error| Failure::AdminRequest(error.to_string()))?;
+    let asked = Replay::read(&body)?;
     let since = asked.since.as_deref().map(|text| {
         Timestamp::parse_rfc3339(text).ok_or_else(|| Failure::AdminRequest("`since` is no RFC 3339 time".into()))
     });
@@ -196,28 +207,26 @@ async fn loose_ends(edge: &Edge<'_>) -> Result<Reply, Failure> {
 }
 
 /// Who asks for something, for the ledger.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct By {
-    by: Option<String>,
+fn by(body: &[u8]) -> Result<Option<String>, Unreadable> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let json = json::parse(body)?;
+    Fields::of(&json)?.only(&["by"])?.text("by")
 }
 
 /// Sweeps every provider's API a bounded way further, as the scheduled run does.
 async fn reconcile_now(edge: &Edge<'_>) -> Result<Reply, Failure> {
     #[derive(Serialize)]
     struct Report {
-        sweeps: BTreeMap<&'static str, SweepView>,
+        sweeps: Map<&'static str, SweepView>,
     }
     let body = edge.request.body(MAX_BODY_BYTES).await?;
-    let asked: By = if body.is_empty() {
-        By::default()
-    } else {
-        serde_json::from_slice(&body).map_err(|error| Failure::AdminRequest(error.to_string()))?
-    };
+    let by = by(&body)?;
     if edge.settings.apis.is_empty() {
         return Err(Failure::SyncNotConfigured);
     }
-    let detail = serde_json::json!({"by": asked.by}).to_string();
+    let detail = serde_json::json!({"by": by}).to_string();
     store::note(edge.env, &new_id()?, "admin.reconcile", &detail, edge.now).await?;
     let sweeps = reconcile::run(edge.env, edge.settings).await;
     Reply::private(&Report {

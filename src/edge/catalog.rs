@@ -75,5 +75,5 @@ async fn plans(edge: &Edge<'_>, provider: &str) -> Result<Vec<ApiPlan>, Failure>
     };
     // Never synced: there are none.
     let Some(text) = text else { return Ok(Vec::new()) };
-    serde_json::from_str(&text).map_err(|error| Failure::Internal(format!("reading the plans of {provider}: {error}")))
+    ApiPlan::read_all(&text).map_err(|error| Failure::Internal(format!("reading the plans of {provider}: {error}")))
 }

@@ -1,15 +1,14 @@
 //! `GET /healthz`: whether webhooks can be told and checks be answered, and since when nothing came. It tells no
 //! stranger anything of a payer, and no setting's value.
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::log::Line;
 use super::response::{Failure, Reply};
 use super::{Edge, rejections, store};
+use crate::json::{self, Fields, Unreadable};
 use crate::loose::{Sold, unmapped};
-use crate::ordered;
+use crate::ordered::{self, Map};
 use crate::provider::PROVIDERS;
 use crate::reconcile::{Silence, Sweep, likely_cause};
 use crate::settings::Problem;
@@ -23,7 +22,7 @@ struct Health<'a> {
     bindings: Bindings,
     migrations: Migrations,
     settings: SettingsHealth<'a>,
-    providers: BTreeMap<&'static str, ProviderHealth>,
+    providers: Map<&'static str, ProviderHealth>,
     dead_letters: Option<u64>,
     unassigned_records: Option<u64>,
     /// What was sold and the catalog maps to no plan.
@@ -60,8 +59,8 @@ struct ProblemView<'a> {
 struct ProviderHealth {
     configured: bool,
     last_delivery_at: Option<Timestamp>,
-    deliveries: BTreeMap<String, u64>,
-    rejections: BTreeMap<String, Rejections>,
+    deliveries: Map<String, u64>,
+    rejections: Map<String, Rejections>,
     /// Changes that the provider shows and no delivery has brought.
     missed: Option<Missed>,
     reconcile: Option<SweepView>,
@@ -92,7 +91,7 @@ pub(super) struct SweepView {
     unreadable: u64,
     stored: u64,
     /// When each listing was last read to its end.
-    finished_at: BTreeMap<String, Option<Timestamp>>,
+    finished_at: Map<String, Option<Timestamp>>,
     not_before: Option<Timestamp>,
     error: Option<String>,
 }
@@ -113,46 +112,67 @@ impl SweepView {
 }
 
 /// What `src/store/health.sql` answers.
-#[derive(Deserialize)]
 struct Database {
     migration: Option<String>,
     dead_letters: u64,
     unassigned_records: u64,
-    deliveries: Vec<Count>,
+    deliveries: Vec<Counted>,
     sold: Vec<Sold>,
-    rejections: Vec<RejectionCount>,
+    rejections: Vec<Counted>,
     sweeps: Vec<KeptSweep>,
-    undelivered: Vec<Undelivered>,
+    undelivered: Vec<Counted>,
 }
 
-#[derive(Deserialize)]
-struct RejectionCount {
+/// How many there are of something of a provider's.
+struct Counted {
     provider: String,
-    cause: String,
+    /// The outcome of deliveries, the cause of rejections.
+    what: String,
+    detail: String,
     count: u64,
-    last_at: i64,
+    last_at: Timestamp,
 }
 
-#[derive(Deserialize)]
 struct KeptSweep {
     name: String,
     sweep: Sweep,
 }
 
-#[derive(Deserialize)]
-struct Undelivered {
-    provider: String,
-    count: u64,
-    last_at: i64,
+impl Database {
+    fn parse(text: &str) -> Result<Self, Unreadable> {
+        let json = json::parse(text.as_bytes())?;
+        let fields = Fields::of(&json)?;
+        Ok(Self {
+            migration: fields.text("migration")?,
+            dead_letters: fields.need("dead_letters", Fields::count)?,
+            unassigned_records: fields.need("unassigned_records", Fields::count)?,
+            deliveries: fields.need("deliveries", |fields, name| fields.objects(name, Counted::read))?,
+            sold: fields.need("sold", |fields, name| fields.objects(name, Sold::read))?,
+            rejections: fields.need("rejections", |fields, name| fields.objects(name, Counted::read))?,
+            sweeps: fields.need("sweeps", |fields, name| fields.objects(name, KeptSweep::read))?,
+            undelivered: fields.need("undelivered", |fields, name| fields.objects(name, Counted::read))?,
+        })
+    }
 }
 
-#[derive(Deserialize)]
-struct Count {
-    provider: String,
-    outcome: String,
-    detail: String,
-    count: u64,
-    last_at: i64,
+impl Counted {
+    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        let what = fields.text("outcome")?.or(fields.text("cause")?);
+        Ok(Self {
+            provider: fields.need("provider", Fields::text)?,
+            what: what.unwrap_or_default(),
+            detail: fields.text("detail")?.unwrap_or_default(),
+            count: fields.need("count", Fields::count)?,
+            last_at: fields.need("last_at", Fields::moment)?,
+        })
+    }
+}
+
+impl KeptSweep {
+    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        let sweep = Sweep::read(fields.need("sweep", Fields::object)?)?;
+        Ok(Self { name: fields.need("name", Fields::text)?, sweep })
+    }
 }
 
 /// 200 when everything is in order, 503 otherwise; the body has the same form either way.
@@ -161,7 +181,7 @@ pub(super) async fn handle(edge: &Edge<'_>) -> Result<Reply, Failure> {
     rejections::flush(edge.env, edge.now).await;
     let database = store::health(edge.env, edge.now)
         .await
-        .and_then(|json| serde_json::from_str::<Database>(&json).map_err(|error| error.to_string()));
+        .and_then(|json| Database::parse(&json).map_err(|error| error.to_string()));
     let kv = store::copy_health(edge.env).await;
     for (what, cause) in [("D1", database.as_ref().err()), ("KV", kv.as_ref().err())] {
         if let Some(cause) = cause {
@@ -213,7 +233,7 @@ fn view(problem: &Problem) -> ProblemView<'_> {
     ProblemView { setting: &problem.setting, problem: &problem.problem }
 }
 
-fn providers(edge: &Edge<'_>, database: Option<&Database>) -> BTreeMap<&'static str, ProviderHealth> {
+fn providers(edge: &Edge<'_>, database: Option<&Database>) -> Map<&'static str, ProviderHealth> {
     let one = |name: &'static str| {
         let mut health = ProviderHealth {
             configured: edge.settings.webhook_secrets.contains_key(name),
@@ -221,23 +241,23 @@ fn providers(edge: &Edge<'_>, database: Option<&Database>) -> BTreeMap<&'static 
         };
         let counts = database.iter().flat_map(|database| &database.deliveries).filter(|count| count.provider == name);
         for count in counts {
-            let last_at = Some(Timestamp::from_millis(count.last_at));
+            let last_at = Some(count.last_at);
             health.last_delivery_at = health.last_delivery_at.max(last_at);
             let what = match count.detail.as_str() {
-                "" => count.outcome.clone(),
-                detail => format!("{}:{detail}", count.outcome),
+                "" => count.what.clone(),
+                detail => format!("{}:{detail}", count.what),
             };
             health.deliveries.insert(what, count.count);
         }
         let Some(database) = database else { return (name, health) };
         for refused in database.rejections.iter().filter(|refused| refused.provider == name) {
-            let rejections = Rejections { count: refused.count, last_at: Timestamp::from_millis(refused.last_at) };
-            health.rejections.insert(refused.cause.clone(), rejections);
+            let rejections = Rejections { count: refused.count, last_at: refused.last_at };
+            health.rejections.insert(refused.what.clone(), rejections);
         }
         let last_refused = health.rejections.iter().max_by_key(|(_, refused)| refused.last_at);
         let last_refused = last_refused.map(|(cause, refused)| (cause.as_str(), refused.last_at));
         health.missed = database.undelivered.iter().find(|undelivered| undelivered.provider == name).map(|missed| {
-            let last_at = Timestamp::from_millis(missed.last_at);
+            let last_at = missed.last_at;
             Missed {
                 changes: missed.count,
                 last_at,

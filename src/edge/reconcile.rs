@@ -1,8 +1,6 @@
 //! What webhooks may have missed, asked from the providers' APIs: every few minutes in bounded pieces, and for one payer at
 //! once.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use worker::Env;
 
@@ -15,7 +13,7 @@ use crate::answer::Source;
 use crate::api::{Api, ApiPlan, Reading};
 use crate::delivery::Verified;
 use crate::event::Parsed;
-use crate::ordered;
+use crate::ordered::{self, Map};
 use crate::payer::Payer;
 use crate::provider::{self, PROVIDERS};
 use crate::reconcile::{Sweep, differences};
@@ -51,8 +49,8 @@ pub(super) fn key_settings() -> Vec<&'static str> {
 
 /// Sweeps every API a bounded way further. What fails is in the answer and in `/healthz`, and is tried again by the next
 /// run.
-pub(super) async fn run(env: &Env, settings: &Settings) -> BTreeMap<&'static str, Sweep> {
-    let mut sweeps = BTreeMap::new();
+pub(super) async fn run(env: &Env, settings: &Settings) -> Map<&'static str, Sweep> {
+    let mut sweeps = Map::new();
     for asked in apis(settings) {
         match sweep(env, settings, asked).await {
             Ok(sweep) => {
@@ -190,7 +188,7 @@ async fn take_over(
     let held = store::held(env, provider, &reading, payer).await?;
     let mut took = Took { stored: 0, is_cut_short: false };
     // A payer may have several differences, and KV takes one write a second for each key.
-    let mut changed: BTreeMap<String, StoredSnapshot> = BTreeMap::new();
+    let mut changed: Map<String, StoredSnapshot> = Map::new();
     for difference in differences(reading, &held, payer, read_at) {
         if took.stored >= at_most {
             took.is_cut_short = true;
@@ -216,7 +214,7 @@ async fn sync_plans(env: &Env, asked: Asked<'_>) -> Result<(), Interruption> {
     let Asked { provider, api, access } = asked;
     let name = catalog::name(provider);
     let before = store::kept(env, &[&name]).await?.remove(&name);
-    let known: Vec<ApiPlan> = before.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let known: Vec<ApiPlan> = before.as_deref().and_then(|text| ApiPlan::read_all(text).ok()).unwrap_or_default();
 
     let mut plans: Vec<ApiPlan> = Vec::new();
     let mut cursor: Option<String> = None;

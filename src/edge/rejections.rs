@@ -4,24 +4,24 @@
 //! the database now and then. Those of an isolate that ends before are lost, which changes no cause.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
 use serde::Serialize;
 use worker::Env;
 
 use super::log::Line;
 use super::{Edge, store};
+use crate::ordered::Map;
 use crate::time::Timestamp;
 
 /// How often an isolate writes at most: 8,640 writes a day at the very worst, of the 100,000 of Cloudflare's free plan.
 const FLUSH_MS: i64 = 10_000;
 
 thread_local! {
-    static PENDING: RefCell<Pending> = const { RefCell::new(Pending { counts: BTreeMap::new(), flushed_at: None }) };
+    static PENDING: RefCell<Pending> = const { RefCell::new(Pending { counts: Map::new(), flushed_at: None }) };
 }
 
 struct Pending {
-    counts: BTreeMap<(&'static str, &'static str), Count>,
+    counts: Map<(&'static str, &'static str), Count>,
     flushed_at: Option<Timestamp>,
 }
 
@@ -82,8 +82,9 @@ pub(super) async fn flush(env: &Env, now: Timestamp) {
 
 fn add(provider: &'static str, cause: &'static str, more: Count) {
     PENDING.with_borrow_mut(|pending| {
-        let known = pending.counts.entry((provider, cause)).or_insert(Count { count: 0, last_at: more.last_at });
-        known.count = known.count.saturating_add(more.count);
-        known.last_at = known.last_at.max(more.last_at);
+        pending.counts.update((provider, cause), Count { count: 0, last_at: more.last_at }, |known| {
+            known.count = known.count.saturating_add(more.count);
+            known.last_at = known.last_at.max(more.last_at);
+        });
     });
 }

@@ -9,6 +9,7 @@ use worker::web_sys;
 use super::log::Line;
 use super::reconcile::key_settings;
 use crate::delivery::VerifyError;
+use crate::json::Unreadable;
 use crate::question::QuestionError;
 use crate::session::TokenError;
 use crate::upkeep::UpkeepError;
@@ -264,6 +265,12 @@ impl Failure {
 impl From<QuestionError> for Failure {
     fn from(error: QuestionError) -> Self {
         Self::Question(error)
+    }
+}
+
+impl From<Unreadable> for Failure {
+    fn from(error: Unreadable) -> Self {
+        Self::AdminRequest(error.to_string())
     }
 }
 

@@ -1,6 +1,5 @@
 //! D1 and KV, bound to the core's statements and snapshots.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use js_sys::Array;
@@ -17,7 +16,7 @@ use crate::delivery::Verified;
 use crate::event::{ParseError, Parsed};
 use crate::ledger::{Filter, History, Page};
 use crate::loose::Found;
-use crate::ordered;
+use crate::ordered::{self, Map};
 use crate::payer::Payer;
 use crate::reconcile::Held;
 use crate::snapshot::Snapshot;
@@ -132,7 +131,7 @@ pub(super) async fn held(env: &Env, provider: &str, reading: &Reading, payer: Op
     let statement = store::held(provider, reading, payer).map_err(|error| Failure::Internal(error.to_string()))?;
     let rows = rows(env, &statement).await.map_err(|thrown| unavailable(WHAT, &thrown))?;
     let json = rows.get(0).unchecked_into::<Array>().get(0).as_string().unwrap_or_default();
-    serde_json::from_str(&json)
+    Held::parse(&json)
         .map_err(|error| Failure::StoreUnavailable { what: WHAT, cause: format!("reading records: {error}") })
 }
 
@@ -145,7 +144,7 @@ pub(super) async fn loose(env: &Env, records: u32) -> Result<Found, Failure> {
 }
 
 /// Reads what the worker kept for itself under these names.
-pub(super) async fn kept(env: &Env, names: &[&str]) -> Result<BTreeMap<String, String>, Failure> {
+pub(super) async fn kept(env: &Env, names: &[&str]) -> Result<Map<String, String>, Failure> {
     const WHAT: &str = "what is kept between runs could not be read";
     let statement = store::kept(names).map_err(|error| Failure::Internal(error.to_string()))?;
     let rows = rows(env, &statement).await.map_err(|thrown| unavailable(WHAT, &thrown))?;

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use crate::json::{self, Fields, Unreadable};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use serde::Deserialize;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -96,28 +96,24 @@ pub struct Jwk {
 /// # Errors
 /// [`UnreadableKeySet`] when it is not a key set.
 pub fn parse_jwks(body: &[u8]) -> Result<Vec<Jwk>, UnreadableKeySet> {
-    #[derive(Deserialize)]
-    struct Set {
-        keys: Vec<Entry>,
-    }
-    #[derive(Deserialize)]
-    struct Entry {
-        kty: Option<String>,
-        alg: Option<String>,
-        #[serde(rename = "use")]
-        usage: Option<String>,
-        kid: Option<String>,
-        n: Option<String>,
-        e: Option<String>,
-    }
-    let set: Set = serde_json::from_slice(body).map_err(|_| UnreadableKeySet)?;
-    let usable = |entry: Entry| {
-        let fits = entry.kty.as_deref() == Some("RSA")
-            && entry.alg.as_deref().is_none_or(|alg| alg == "RS256")
-            && entry.usage.as_deref().is_none_or(|usage| usage == "sig");
-        fits.then_some(Jwk { kid: entry.kid?, n: entry.n?, e: entry.e? })
-    };
-    Ok(set.keys.into_iter().filter_map(usable).collect())
+    read_jwks(body).map_err(|_| UnreadableKeySet)
+}
+
+fn read_jwks(body: &[u8]) -> Result<Vec<Jwk>, Unreadable> {
+    let json = json::parse(body)?;
+    let keys = Fields::of(&json)?.need("keys", |fields, name| fields.objects(name, usable_key))?;
+    Ok(keys.into_iter().flatten().collect())
+}
+
+fn usable_key(fields: Fields<'_>) -> Result<Option<Jwk>, Unreadable> {
+    let is = |name, wanted: &str| Ok(fields.text(name)?.map(|text| text == wanted));
+    let fits =
+        is("kty", "RSA")? == Some(true) && is("alg", "RS256")? != Some(false) && is("use", "sig")? != Some(false);
+    let key = (fields.text("kid")?, fields.text("n")?, fields.text("e")?);
+    Ok(match key {
+        (Some(kid), Some(n), Some(e)) if fits => Some(Jwk { kid, n, e }),
+        _ => None,
+    })
 }
 
 /// What was fetched is not a key set.

@@ -87,7 +87,7 @@ impl SqliteStore {
     pub fn held(&self, provider: &str, reading: &Reading, payer: Option<&Payer>) -> Result<Held, Error> {
         let rows = run(&self.connection, &held(provider, reading, payer)?)?;
         match rows.first().and_then(|row| row.first()) {
-            Some(Value::Text(json)) => Ok(serde_json::from_str(json)?),
+            Some(Value::Text(json)) => Ok(Held::parse(json)?),
             _ => Err("the records are not text".into()),
         }
     }

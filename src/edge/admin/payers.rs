@@ -1,12 +1,13 @@
 //! `GET /admin/payers/{payer}`: one payer, as the database has it now.
 
 use js_sys::Array;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use wasm_bindgen::JsCast;
 
 use crate::answer::{self, Entitlements, Facts, Source};
 use crate::edge::response::{Failure, Reply};
 use crate::edge::{Edge, catalog, store};
+use crate::json::{self, Fields, Unreadable};
 use crate::ledger::{Filter, Row};
 use crate::snapshot::Snapshot;
 use crate::store::upkeep::payer as payers_row;
@@ -23,14 +24,25 @@ struct Shown<'a> {
     events: Vec<Row>,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Serialize)]
 struct PayersRow {
     payer: String,
     version: u64,
-    #[serde(deserialize_with = "crate::time::millis::deserialize")]
     deleted_at: Option<Timestamp>,
-    #[serde(deserialize_with = "crate::time::millis::deserialize")]
     erased_at: Option<Timestamp>,
+}
+
+impl PayersRow {
+    fn parse(text: &str) -> Result<Self, Unreadable> {
+        let json = json::parse(text.as_bytes())?;
+        let fields = Fields::of(&json)?;
+        Ok(Self {
+            payer: fields.need("payer", Fields::text)?,
+            version: fields.need("version", Fields::count)?,
+            deleted_at: fields.moment("deleted_at")?,
+            erased_at: fields.moment("erased_at")?,
+        })
+    }
 }
 
 /// Shows a payer: its row, what it holds, the newest of its events. 404 when nobody ever told of it.
@@ -40,7 +52,7 @@ pub(super) async fn handle(edge: &Edge<'_>, segment: &str) -> Result<Reply, Fail
     let payer = payer_in_path(segment).ok_or(Failure::NoSuchPayer)?;
     let rows = store::rows(edge.env, &payers_row(&payer)).await.map_err(|thrown| store::unavailable(WHAT, &thrown))?;
     let row = rows.get(0).dyn_into::<Array>().ok().and_then(|row| row.get(0).as_string());
-    let row: PayersRow = serde_json::from_str(&row.ok_or(Failure::NoSuchPayer)?)
+    let row = PayersRow::parse(&row.ok_or(Failure::NoSuchPayer)?)
         .map_err(|error| Failure::StoreUnavailable { what: WHAT, cause: error.to_string() })?;
     let stored = store::read(edge.env, std::slice::from_ref(&payer), edge.now).await?;
     let snapshots = stored.iter().map(|stored| Snapshot::clone(&stored.snapshot)).collect();

@@ -1,7 +1,5 @@
 //! `POST /admin/erase` and `POST /admin/rebuild`.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use super::{MAX_BODY_BYTES, new_id};
@@ -9,6 +7,7 @@ use crate::answer::Source;
 use crate::edge::response::{Failure, Reply};
 use crate::edge::store::{self, Batch, StoredSnapshot, unavailable};
 use crate::edge::{Edge, isolate};
+use crate::ordered::{self, Map};
 use crate::payer::Payer;
 use crate::store::upkeep::{COPIES_DELETED_AT_ONCE, ERASED, REPORT_AT, erase as erasure, rebuild as rebuilding};
 use crate::upkeep::{Erasure, Rebuild, Report, digest};
@@ -17,7 +16,7 @@ use crate::upkeep::{Erasure, Rebuild, Report, digest};
 struct Erased {
     /// The payer's key as a digest, by which the note in the ledger is found.
     payer_sha256: String,
-    erased: BTreeMap<&'static str, u64>,
+    erased: Map<&'static str, u64>,
     /// Whether the KV copy is gone already, and not only when its time is up.
     copy_deleted: bool,
 }
@@ -45,7 +44,7 @@ pub(super) async fn erase(edge: &Edge<'_>) -> Result<Reply, Failure> {
         isolate::remember_snapshot(&StoredSnapshot::parse(text)?.snapshot, Source::D1, edge.now);
     }
     let counts = ERASED.iter().enumerate().map(|(index, what)| (*what, answered.changes(index).unwrap_or_default()));
-    Reply::private(&Erased { payer_sha256: digest(&asked.payer), erased: counts.collect(), copy_deleted })
+    Reply::private(&Erased { payer_sha256: digest(&asked.payer), erased: ordered::map(counts), copy_deleted })
 }
 
 #[derive(Serialize)]
@@ -71,8 +70,8 @@ pub(super) async fn rebuild(edge: &Edge<'_>) -> Result<Reply, Failure> {
     let statements = rebuilding(&asked, &new_id()?, edge.now);
     let answered = Batch::run(edge.env, &statements).await.map_err(|thrown| unavailable(WHAT, &thrown))?;
     let text = answered.text(REPORT_AT, "report").unwrap_or_default();
-    let report: Report = serde_json::from_str(&text)
-        .map_err(|error| Failure::StoreUnavailable { what: WHAT, cause: error.to_string() })?;
+    let report =
+        Report::parse(&text).map_err(|error| Failure::StoreUnavailable { what: WHAT, cause: error.to_string() })?;
 
     // 3.
     let mut copies_deleted: u64 = 0;
