@@ -23,12 +23,14 @@ pub struct Policy {
     pub renewal_slack_ms: i64,
     /// A past due record grants for so long after the charge first failed.
     pub past_due_grace_ms: i64,
+    /// What was paid back, or is disputed, no longer grants.
+    pub refunds_revoke: bool,
 }
 
 impl Default for Policy {
     /// A day of slack, no grace.
     fn default() -> Self {
-        Self { renewal_slack_ms: 24 * HOUR_MS, past_due_grace_ms: 0 }
+        Self { renewal_slack_ms: 24 * HOUR_MS, past_due_grace_ms: 0, refunds_revoke: false }
     }
 }
 
@@ -39,6 +41,7 @@ impl Policy {
         Self {
             renewal_slack_ms: i64::from(renewal_slack_hours).saturating_mul(HOUR_MS),
             past_due_grace_ms: i64::from(past_due_grace_days).saturating_mul(DAY_MS),
+            refunds_revoke: false,
         }
     }
 }
@@ -158,6 +161,9 @@ pub enum Access {
 /// What a record in this state gives at `now`.
 #[must_use]
 pub fn access(record: &StoredRecord, policy: &Policy, now: Timestamp) -> Access {
+    if is_revoked(record, policy) {
+        return Access::Denied(Reason::Expired);
+    }
     let until = |reason, end: Option<Timestamp>, otherwise| match end {
         Some(end) if now >= end => Access::Denied(otherwise),
         _ => Access::Granted(reason, end),
@@ -191,6 +197,13 @@ pub fn access(record: &StoredRecord, policy: &Policy, now: Timestamp) -> Access 
         Status::Upcoming => Access::Denied(Reason::NotStarted),
         Status::Unrecognized(_) => Access::Denied(Reason::UnknownStatus),
     }
+}
+
+/// Whether the payment for the record's current period was paid back or is disputed, and that counts.
+#[must_use]
+pub fn is_revoked(record: &StoredRecord, policy: &Policy) -> bool {
+    let since = record.period_start.unwrap_or(Timestamp::from_millis(0));
+    policy.refunds_revoke && record.refunded_at.is_some_and(|refunded_at| refunded_at >= since)
 }
 
 /// Answers a question about the payers of these snapshots (a user, an organization, or both).

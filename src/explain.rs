@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::answer::{CheckAnswer, Facts, Source};
 use crate::catalog::Catalog;
-use crate::decide::{Access, Decision, Policy, Reason, access, decide, holdings};
+use crate::decide::{Access, Decision, Policy, Reason, access, decide, holdings, is_revoked};
 use crate::grant::{self, Given, Signed};
 use crate::ledger::{History, Recorded};
 use crate::payer::{Payer, PayerKind};
@@ -118,6 +118,8 @@ pub enum RuleCode {
     CanceledWithoutPeriod,
     /// Past due: until the period or the days of grace end.
     UntilPeriodEndOrGrace,
+    /// Its payment was paid back or is disputed.
+    PaidBack,
     /// A status that is not known.
     StatusUnknown,
     /// A status that grants nothing.
@@ -126,7 +128,7 @@ pub enum RuleCode {
 
 impl RuleCode {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::DeletedPayerHoldsNothing,
         Self::PlanNotHeld,
         Self::FeatureNotHeld,
@@ -142,6 +144,7 @@ impl RuleCode {
         Self::UntilPeriodEnd,
         Self::CanceledWithoutPeriod,
         Self::UntilPeriodEndOrGrace,
+        Self::PaidBack,
         Self::StatusUnknown,
         Self::StatusGrantsNothing,
     ];
@@ -489,6 +492,11 @@ fn by_hand<'a>(record: &StoredRecord, history: &'a History) -> (Option<&'a Signe
 
 /// The rule by which a record grants or does not: the table of the README, with today's numbers.
 fn of_record(record: &StoredRecord, policy: &Policy) -> Rule {
+    if is_revoked(record, policy) {
+        let at = record.refunded_at.map(|at| format!(" at {at}")).unwrap_or_default();
+        let text = format!("its payment was paid back or disputed{at}, which ends what it gives (REFUNDS_REVOKE)");
+        return Rule::new(RuleCode::PaidBack, text);
+    }
     // Whatever grants at all granted when time began, and says until when.
     let end = match access(record, policy, Timestamp::from_millis(0)) {
         Access::Granted(_, Some(end)) => format!(": until {end}"),

@@ -158,6 +158,18 @@ impl Reduced {
             .or_else(|| event.payments.iter().find_map(of_payment))
     }
 
+    fn stored(&self, kept: &Kept, owner: &String) -> StoredRecord {
+        let is_refund = |charge: &&Charge| {
+            let payment = &charge.payment;
+            charge.provider == kept.provider
+                && payment.record.as_ref() == Some(&kept.id)
+                && matches!(payment.status.as_str(), "refunded" | "disputed")
+                && self.payer_of_charge(charge).as_ref() == Some(owner)
+        };
+        let refunds = self.payments.iter().filter(is_refund);
+        StoredRecord { refunded_at: refunds.map(|charge| charge.payment.occurred_at).max(), ..kept.stored() }
+    }
+
     /// Whose a record is: its own word counts before its customer's.
     fn payer_of_record<'a>(&'a self, kept: &'a Kept) -> Option<&'a String> {
         kept.payer.value.as_ref().or_else(|| self.payer_of_customer(&kept.provider, kept.customer.value.as_ref()?))
@@ -202,7 +214,7 @@ impl Reduced {
             failed_attempts,
             last_failure: last_failure
                 .map(|payment| Failure { at: payment.occurred_at, code: payment.failure_code.clone() }),
-            records: records.into_iter().map(Kept::stored).collect(),
+            records: records.into_iter().map(|kept| self.stored(kept, &key)).collect(),
         }
     }
 }
@@ -288,6 +300,7 @@ impl Kept {
             stored_seats: state.seats.map(Seats::as_stored),
             failed_attempts: state.failed_attempts,
             last_failure_at: state.last_failure_at,
+            refunded_at: None,
             occurred_at: self.occurred_at,
             event_id: self.event_id.clone(),
         }

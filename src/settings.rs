@@ -168,6 +168,7 @@ impl Settings {
         let catalog = reader.catalog();
         let slack = reader.number("RENEWAL_SLACK_HOURS", 0..=MAX_POLICY_HOURS, 24);
         let grace = reader.number("PAST_DUE_GRACE_DAYS", 0..=MAX_POLICY_DAYS, 0);
+        let refunds_revoke = reader.truth("REFUNDS_REVOKE");
         let ttl = reader.number(
             "SNAPSHOT_TTL_SECONDS",
             MIN_SNAPSHOT_TTL_SECS..=MAX_SNAPSHOT_TTL_SECS,
@@ -188,7 +189,7 @@ impl Settings {
             admin_token,
             allowed_origins: reader.origins("ALLOWED_ORIGINS"),
             catalog,
-            policy: Policy::new(slack, grace),
+            policy: Policy { refunds_revoke, ..Policy::new(slack, grace) },
             snapshot_ttl_secs: ttl,
             retention_days,
             reconcile_pages,
@@ -364,6 +365,18 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             _ => {
                 self.unusable(name, format_args!("is no whole number from {} to {}", range.start(), range.end()));
                 default
+            }
+        }
+    }
+
+    /// `true` or `false`; false where it is not set.
+    fn truth(&mut self, name: &str) -> bool {
+        match self.text(name).as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => {
+                self.unusable(name, "is neither `true` nor `false`");
+                false
             }
         }
     }

@@ -96,6 +96,9 @@ pub struct StoredRecord {
     /// The last failed charge, where the event itself told.
     #[serde(with = "millis")]
     pub last_failure_at: Option<Timestamp>,
+    /// When the last payment for it was paid back in full, or disputed.
+    #[serde(default, with = "millis")]
+    pub refunded_at: Option<Timestamp>,
     /// When the object last changed at the provider.
     #[serde(deserialize_with = "whole_millis::deserialize")]
     pub occurred_at: Timestamp,

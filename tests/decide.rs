@@ -31,7 +31,7 @@ fn record(plan: &str, status: &str, fields: Value) -> Value {
         "provider": "clerk", "id": format!("i_{plan}_{status}"), "plan": plan, "plan_id": null, "free": 0,
         "status": status, "customer": null, "subscription": null, "started_at": null, "period_start": END - 30 * DAY_MS,
         "period_end": END, "interval": "month", "cancel_at": null, "canceled_at": null, "ended_at": null,
-        "past_due_since": null, "seats": null, "failed_attempts": 0, "last_failure_at": null,
+        "past_due_since": null, "seats": null, "failed_attempts": 0, "last_failure_at": null, "refunded_at": null,
         "occurred_at": END - 30 * DAY_MS, "event_id": "e1",
     });
     for (name, value) in fields.as_object().unwrap() {
@@ -237,6 +237,29 @@ fn rows() -> Vec<Row> {
 }
 
 #[test]
+fn what_was_paid_back_in_its_period_grants_only_where_refunds_do_not_revoke() {
+    let start = END - 30 * DAY_MS;
+    let cases = [
+        (json!({"period_start": start, "refunded_at": start}), true),
+        (json!({"period_start": start, "refunded_at": END - 1}), true),
+        // The period before was paid back; this one was paid.
+        (json!({"period_start": start, "refunded_at": start - 1}), false),
+        (json!({"period_start": null, "period_end": null, "refunded_at": 1}), true),
+        (json!({"period_start": start, "refunded_at": null}), false),
+        (json!({"period_start": start}), false),
+    ];
+    for (fields, is_paid_back) in cases {
+        let stored = stored(&record("pro", "active", fields.clone()));
+        for refunds_revoke in [false, true] {
+            let policy = Policy { refunds_revoke, ..Policy::default() };
+            let given = access(&stored, &policy, Timestamp::from_millis(NOW));
+            let is_denied = given == Access::Denied(Reason::Expired);
+            assert_eq!(is_denied, is_paid_back && refunds_revoke, "{fields} {refunds_revoke}: {given:?}");
+        }
+    }
+}
+
+#[test]
 fn every_status_grants_until_its_time_and_says_why() {
     for Row { what, status, fields, slack_hours, grace_days, at, expected } in rows() {
         let value = record("pro", status, fields);
@@ -310,7 +333,10 @@ fn a_grant_holds_until_exactly_when_it_says_and_never_comes_back_by_itself() {
 #[test]
 fn the_default_policy_is_a_day_of_slack_and_no_grace() {
     assert_eq!(Policy::default(), Policy::new(24, 0));
-    assert_eq!(Policy::new(1, 2), Policy { renewal_slack_ms: HOUR_MS, past_due_grace_ms: 2 * DAY_MS });
+    assert_eq!(
+        Policy::new(1, 2),
+        Policy { renewal_slack_ms: HOUR_MS, past_due_grace_ms: 2 * DAY_MS, refunds_revoke: false }
+    );
 }
 
 #[test]

@@ -35,8 +35,8 @@ fn record(status: &str, fields: Value) -> Value {
         "provider": "clerk", "id": "i_1", "plan": "pro", "plan_id": null, "free": 0, "status": status, "customer": null,
         "subscription": null, "started_at": null, "period_start": END - 30 * DAY_MS, "period_end": END,
         "interval": "month", "cancel_at": null, "canceled_at": null, "ended_at": null, "past_due_since": null,
-        "seats": null, "failed_attempts": 0, "last_failure_at": null, "occurred_at": END - 30 * DAY_MS,
-        "event_id": "e1",
+        "seats": null, "failed_attempts": 0, "last_failure_at": null, "refunded_at": null,
+        "occurred_at": END - 30 * DAY_MS, "event_id": "e1",
     });
     for (name, value) in fields.as_object().unwrap() {
         assert!(record.get(name).is_some(), "a record has no `{name}`");
@@ -62,7 +62,7 @@ fn catalog() -> Catalog {
 }
 
 fn policy() -> Policy {
-    Policy::new(24, 3)
+    Policy { refunds_revoke: true, ..Policy::new(24, 3) }
 }
 
 /// The explanation as callers read it, ninety seconds after the facts were read.
@@ -136,6 +136,12 @@ fn every_rule_is_told_with_its_numbers() {
             "until_period_end_or_grace",
             "past_due grants until the later of period_end and past_due_since + PAST_DUE_GRACE_DAYS (3): until \
              2026-01-03T00:00:00Z",
+        ),
+        (
+            vec![record("active", json!({"refunded_at": END - DAY_MS}))],
+            "plan=pro",
+            "paid_back",
+            "its payment was paid back or disputed at 2025-12-31T00:00:00Z, which ends what it gives (REFUNDS_REVOKE)",
         ),
         (vec![record("paused", json!({}))], "plan=pro", "status_grants_nothing", "paused grants nothing"),
         (

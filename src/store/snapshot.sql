@@ -19,11 +19,15 @@ iif(who.payer IS NULL, NULL, json_object(
       'customer', customer, 'subscription', subscription, 'started_at', started_at,
       'period_start', period_start, 'period_end', period_end, 'interval', interval, 'cancel_at', cancel_at,
       'canceled_at', canceled_at, 'ended_at', ended_at, 'past_due_since', past_due_since, 'seats', seats,
-      'failed_attempts', failed_attempts, 'last_failure_at', last_failure_at, 'occurred_at', occurred_at,
+      'failed_attempts', failed_attempts, 'last_failure_at', last_failure_at, 'refunded_at', (
+        SELECT max(q.occurred_at) FROM payments q
+        WHERE q.payer = who.payer AND q.status IN ('refunded', 'disputed') AND q.record = kept.id
+          -- Else the planner would take the key's first column.
+          AND +q.provider = kept.provider), 'occurred_at', occurred_at,
       'event_id', event_id))
     -- What may grant comes first, however old, so that no number of other records hides it; then what says why not,
     -- the latest of what is over last.
     FROM (SELECT * FROM records WHERE payer = who.payer
       ORDER BY status = 'ended', status NOT IN ('active', 'trialing', 'canceled', 'past_due'),
         coalesce(period_end <= ?3, status = 'canceled'), version DESC
-      LIMIT 64)))))
+      LIMIT 64) kept))))

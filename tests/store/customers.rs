@@ -199,6 +199,35 @@ fn what_a_link_brings_is_stored_once_and_read_back_for_the_payer() {
 }
 
 #[test]
+fn a_payment_that_was_paid_back_is_told_of_the_record_it_was_for() {
+    let refund = |event_id: &str, sent_at: i64, id: &str, status: &str, record: &str| {
+        let (event_id, mut event) = charge(event_id, sent_at, id, "cus_1", status);
+        event.payments[0].record = Some(record.into());
+        (event_id, event)
+    };
+    let history = [
+        subscription("e1", T, "sub_1", Some("cus_1"), None),
+        subscription("e2", T, "sub_2", Some("cus_1"), None),
+        link("e3", T, "cus_1", "user_1"),
+        refund("e4", T + 1, "ch_1", "paid", "sub_1"),
+        refund("e5", T + 2, "ch_1", "refunded", "sub_1"),
+        refund("e6", T + 3, "ch_2", "disputed", "sub_1"),
+        refund("e7", T + 4, "ch_3", "partially_refunded", "sub_2"),
+    ];
+    for order in [[0, 1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1, 0], [4, 2, 0, 6, 5, 1, 3]] {
+        let (mut shop, mut reduced) = (Shop::new(), Reduced::default());
+        for index in order {
+            deliver(&mut shop, &history[index]);
+            reduced.apply(PROVIDER, &history[index].0, &history[index].1);
+        }
+        let records = shop.snapshot("user_1").records;
+        let told: Vec<_> = records.iter().map(|record| (record.id.as_str(), record.refunded_at)).collect();
+        assert_eq!(told, [("sub_2", None), ("sub_1", Some(at(T + 3)))], "{order:?}");
+        assert_eq!(reduced.snapshot(&payer("user_1"), at(NOW)).records, records, "{order:?}");
+    }
+}
+
+#[test]
 fn what_was_sold_is_listed_once() {
     let mut shop = Shop::new();
     for number in 0..3 {
