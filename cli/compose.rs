@@ -4,6 +4,7 @@
 //! thing at the receiver.
 
 mod clerk;
+mod stripe;
 
 use plangate::event::Seats;
 use plangate::provider::Provider;
@@ -13,12 +14,17 @@ use serde_json::Value;
 use crate::failure::{Failure, usage};
 
 /// Every composer, by the provider's name.
-static COMPOSERS: &[&dyn Composer] = &[&clerk::Clerk];
+static COMPOSERS: &[&dyn Composer] = &[&clerk::Clerk, &stripe::Stripe];
 
 /// What makes a provider's events.
 pub trait Composer: Sync {
     /// The provider's name.
     fn provider(&self) -> &'static str;
+
+    /// What the ids of its events begin with.
+    fn id_prefix(&self) -> &'static str {
+        "msg_"
+    }
 
     /// Every type of event that can be made, in the order of the provider's documentation.
     fn event_types(&self) -> Vec<&'static str>;
@@ -53,6 +59,8 @@ pub struct Wish {
     pub flat: bool,
     /// The provider's instance (Clerk).
     pub instance_id: Option<String>,
+    /// The id of the event, where the body holds it.
+    pub event_id: String,
 }
 
 /// An event, ready to be signed.

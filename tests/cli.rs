@@ -155,7 +155,7 @@ fn verify_reads_raw_bytes_and_the_clock() {
 #[test]
 fn verify_refuses_what_it_cannot_use() {
     let cases: &[(&[&str], &str)] = &[
-        (&["verify", "nobody"], "`nobody` is no provider; there is `clerk`\n"),
+        (&["verify", "nobody"], "`nobody` is no provider; there is `clerk`, `stripe`\n"),
         (
             &["verify", "clerk"],
             "there is no signing secret for `clerk`; give --secret, or set CLERK_WEBHOOK_SIGNING_SECRET in the \
@@ -562,6 +562,139 @@ fn trigger_offers_every_event_that_is_tested_here_and_no_other() {
     assert_eq!(offered, tested);
 }
 
+/// (type, options, what is read out of it).
+const STRIPE_EVENTS: &[(&str, &str, &str)] = &[
+    ("checkout.session.completed", "", "user:user_ada:"),
+    (
+        "checkout.session.async_payment_succeeded",
+        "--plan price_book",
+        "user:user_ada: price_book active .., payment paid 2000 usd",
+    ),
+    ("checkout.session.async_payment_failed", "", "user:user_ada: payment failed 2000 usd"),
+    ("customer.subscription.created", "", "user:user_ada: price_pro incomplete 2026-01-01..2026-01-31 1 seats"),
+    (
+        "customer.subscription.updated",
+        "--plan price_team --seats 3",
+        "user:user_ada: price_team active 2026-01-01..2026-01-31 3 seats",
+    ),
+    ("customer.subscription.updated", "--trial", "user:user_ada: price_pro trialing 2026-01-01..2026-01-15 1 seats"),
+    (
+        "customer.subscription.updated",
+        "--status past_due",
+        "user:user_ada: price_pro past_due 2026-01-01..2026-01-31 1 seats",
+    ),
+    (
+        "customer.subscription.updated",
+        "--period-end 2026-03-02T00:00:00Z",
+        "user:user_ada: price_pro active 2026-01-31..2026-03-02 1 seats",
+    ),
+    ("customer.subscription.deleted", "", "user:user_ada: price_pro ended 2025-12-02..2026-01-01 1 seats"),
+    ("customer.subscription.paused", "", "user:user_ada: price_pro paused 2026-01-01..2026-01-31 1 seats"),
+    ("customer.subscription.resumed", "", "user:user_ada: price_pro active 2026-01-01..2026-01-31 1 seats"),
+    ("customer.subscription.trial_will_end", "", "user:user_ada: price_pro trialing 2025-12-21..2026-01-04 1 seats"),
+    (
+        "customer.subscription.pending_update_applied",
+        "",
+        "user:user_ada: price_pro active 2026-01-01..2026-01-31 1 seats",
+    ),
+    (
+        "customer.subscription.pending_update_expired",
+        "",
+        "user:user_ada: price_pro active 2026-01-01..2026-01-31 1 seats",
+    ),
+    ("invoice.created", "", "ignored: unused_type"),
+    ("invoice.finalized", "", "ignored: unused_type"),
+    ("invoice.paid", "", "user:user_ada: payment paid 2000 usd"),
+    ("invoice.payment_succeeded", "", "user:user_ada: payment paid 2000 usd"),
+    ("invoice.payment_failed", "", "user:user_ada: payment failed 2000 usd"),
+    ("charge.refunded", "", "user:user_ada: payment refunded 2000 usd"),
+    ("charge.dispute.created", "", "user:user_ada: payment disputed 2000 usd fraudulent"),
+    ("charge.dispute.closed", "", "user:user_ada: payment disputed 2000 usd fraudulent"),
+    ("charge.dispute.closed", "--status won", "user:user_ada: payment dispute_won 2000 usd fraudulent"),
+    ("customer.created", "", "user:user_ada:"),
+    ("customer.updated", "", "user:user_ada:"),
+    ("customer.deleted", "", "ignored: unused_type"),
+];
+
+/// `trigger stripe …`, as what it would send.
+fn stripe_delivery(args: &[&str]) -> Delivery {
+    let mut command = plangate(&["trigger", "stripe"]);
+    command.env("STRIPE_WEBHOOK_SECRET", "whsec_of_stripe").args(args);
+    let ran = run(command.args(["--sent-at", "2026-01-01T00:00:07Z", "--dry-run"]), "");
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{args:?}");
+    let (head, body) = ran.stdout.split_once("\n\n").unwrap();
+    let headers = head.lines().skip(1).filter_map(|line| line.trim().split_once(": "));
+    Delivery { headers: Headers::new(headers), body: body.trim_end().as_bytes().to_vec() }
+}
+
+#[test]
+fn trigger_makes_stripes_events_as_the_core_reads_them() {
+    let stripe = provider::named("stripe").unwrap();
+    let secret = stripe.parse_secret("STRIPE_WEBHOOK_SECRET", "whsec_of_stripe").unwrap();
+    let now = Timestamp::from_secs(1_767_225_607);
+    for (event_type, options, expected) in STRIPE_EVENTS {
+        let mut args = vec![*event_type, "--user", "user_ada", "--at", "2026-01-01T00:00:00Z", "--event-id", "evt_7"];
+        args.extend(options.split_whitespace());
+        let delivery = stripe_delivery(&args);
+        let verified = stripe.verify(&delivery, std::slice::from_ref(&secret), &Ours::default(), now).unwrap();
+        assert_eq!(verified.event_id(), "evt_7");
+        let parsed = stripe.parse(&verified, &Ours::default()).unwrap();
+        assert_eq!(in_one_line(&parsed), *expected, "{event_type} {options}");
+        if let Parsed::Event(event) = &parsed {
+            assert_eq!(
+                (event.event_type.as_str(), event.occurred_at),
+                (*event_type, Timestamp::from_secs(1_767_225_600))
+            );
+        }
+    }
+    // Each gets an id of its own, and an organization is told as one.
+    let ids = [(); 2].map(|()| {
+        let delivery = stripe_delivery(&["customer.subscription.updated", "--org", "org_acme"]);
+        let body: Value = serde_json::from_slice(&delivery.body).unwrap();
+        assert_eq!(body["data"]["object"]["metadata"], json!({"orgId": "org_acme"}));
+        body["id"].as_str().unwrap().to_owned()
+    });
+    assert!(ids[0] != ids[1] && ids.iter().all(|id| id.starts_with("evt_")), "{ids:?}");
+}
+
+#[test]
+fn trigger_offers_every_event_of_stripe_that_is_tested_here_and_no_other() {
+    let mut command = plangate(&["trigger", "stripe", "invoice.nonsense"]);
+    let ran = run(command.env("STRIPE_WEBHOOK_SECRET", "whsec_of_stripe"), "");
+    assert_eq!(ran.code, 2);
+    let (_, list) = ran.stderr.split_once("; there is ").unwrap();
+    let offered: BTreeSet<&str> = list.trim_end().split(", ").map(|name| name.trim_matches('`')).collect();
+    assert_eq!(offered, STRIPE_EVENTS.iter().map(|(event_type, ..)| *event_type).collect());
+}
+
+#[test]
+fn trigger_refuses_options_that_an_event_of_stripe_has_no_place_for() {
+    for (args, message) in [
+        (
+            &["customer.subscription.updated", "--flat"][..],
+            "`customer.subscription.updated` has no place for --flat; leave it out\n",
+        ),
+        (&["invoice.paid", "--plan", "price_x"], "`invoice.paid` has no place for --plan; leave it out\n"),
+        (&["customer.updated", "--status", "x"], "`customer.updated` has no place for --status; leave it out\n"),
+        (&["charge.refunded", "--trial"], "`charge.refunded` has no place for --trial; leave it out\n"),
+        (&["invoice.paid", "--seats", "3"], "`invoice.paid` has no place for --seats; leave it out\n"),
+        (
+            &["invoice.paid", "--period-end", "1767225600"],
+            "`invoice.paid` has no place for --period-end; leave it out\n",
+        ),
+        (&["customer.subscription.updated", "--seats", "unlimited"], "Stripe counts seats; give --seats a number\n"),
+        (
+            &["invoice.paid", "--user", "u", "--org", "o"],
+            "`invoice.paid` is about one payer; give --user or --org, not both\n",
+        ),
+        (&["invoice.paid", "--user", ""], "--user is empty or too long; give an id of 1 to 255 bytes\n"),
+    ] {
+        let mut command = plangate(&["trigger", "stripe"]);
+        let ran = run(command.env("STRIPE_WEBHOOK_SECRET", "whsec_of_stripe").args(args).arg("--dry-run"), "");
+        assert_eq!((ran.code, ran.stderr.as_str()), (2, message));
+    }
+}
+
 #[test]
 fn trigger_tells_of_organizations_as_payers() {
     let recorder = Recorder::start(stored());
@@ -775,7 +908,7 @@ fn trigger_refuses_options_that_an_event_has_no_place_for() {
         assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr), (2, "", format!("{expected}\n")), "{options}");
     }
     let ran = run(&mut plangate(&["trigger", "nobody", "user.created"]), "");
-    assert_eq!((ran.code, ran.stderr.as_str()), (2, "`nobody` is no provider; there is `clerk`\n"));
+    assert_eq!((ran.code, ran.stderr.as_str()), (2, "`nobody` is no provider; there is `clerk`, `stripe`\n"));
     for options in ["user.created --at tomorrow", "subscriptionItem.active --seats few", ""] {
         assert_eq!(run(trigger(&[]).args(options.split_whitespace()), "").code, 2, "{options}");
     }

@@ -1,0 +1,374 @@
+//! Stripe's events, in the shape of API version `2026-10-28.endive`, with invented values.
+//!
+//! Source: <https://docs.stripe.com/api>. The id of an event is in its body: `--event-id` sets it.
+
+use plangate::event::Seats;
+use plangate::payer::{Payer, PayerKind};
+use plangate::time::{DAY_MS, Timestamp};
+use serde_json::{Value, json};
+
+use super::{Composed, Composer, Wish};
+use crate::failure::{Failure, usage};
+use crate::ids;
+
+pub(super) struct Stripe;
+
+/// Whom an event is about when nobody says.
+const USER: &str = "user_example";
+/// The price, when nobody says.
+const PRICE_ID: &str = "price_pro";
+/// What the invented price costs, in cents.
+const PRICE: i64 = 2_000;
+const MONTH_MS: i64 = 30 * DAY_MS;
+const TRIAL_MS: i64 = 14 * DAY_MS;
+/// Stripe tells of a trial's end three days before.
+const TRIAL_WARNING_MS: i64 = 3 * DAY_MS;
+
+/// What `data.object` looks like.
+#[derive(Clone, Copy)]
+enum Shape {
+    /// A subscription in this status, and what the event says it was before.
+    Subscription(&'static str, fn() -> Value),
+    /// A session: of a subscription, or of something that is bought once, with this status of the payment.
+    Checkout(&'static str, &'static str),
+    /// An invoice in this status.
+    Invoice(&'static str),
+    Charge,
+    /// A dispute in this status.
+    Dispute(&'static str),
+    Customer,
+}
+
+fn nothing() -> Value {
+    Value::Null
+}
+
+/// The types of event that change what is held or paid, and some that do not.
+const EVENTS: &[(&str, Shape)] = &[
+    ("checkout.session.completed", Shape::Checkout("subscription", "paid")),
+    ("checkout.session.async_payment_succeeded", Shape::Checkout("payment", "paid")),
+    ("checkout.session.async_payment_failed", Shape::Checkout("payment", "unpaid")),
+    ("customer.subscription.created", Shape::Subscription("incomplete", nothing)),
+    ("customer.subscription.updated", Shape::Subscription("active", || json!({"status": "incomplete"}))),
+    ("customer.subscription.deleted", Shape::Subscription("canceled", nothing)),
+    ("customer.subscription.paused", Shape::Subscription("paused", nothing)),
+    ("customer.subscription.resumed", Shape::Subscription("active", nothing)),
+    ("customer.subscription.trial_will_end", Shape::Subscription("trialing", nothing)),
+    ("customer.subscription.pending_update_applied", Shape::Subscription("active", nothing)),
+    ("customer.subscription.pending_update_expired", Shape::Subscription("active", nothing)),
+    ("invoice.created", Shape::Invoice("draft")),
+    ("invoice.finalized", Shape::Invoice("open")),
+    ("invoice.paid", Shape::Invoice("paid")),
+    ("invoice.payment_succeeded", Shape::Invoice("paid")),
+    ("invoice.payment_failed", Shape::Invoice("open")),
+    ("charge.refunded", Shape::Charge),
+    ("charge.dispute.created", Shape::Dispute("needs_response")),
+    ("charge.dispute.closed", Shape::Dispute("lost")),
+    ("customer.created", Shape::Customer),
+    ("customer.updated", Shape::Customer),
+    ("customer.deleted", Shape::Customer),
+];
+
+impl Composer for Stripe {
+    fn provider(&self) -> &'static str {
+        "stripe"
+    }
+
+    fn id_prefix(&self) -> &'static str {
+        "evt_"
+    }
+
+    fn event_types(&self) -> Vec<&'static str> {
+        EVENTS.iter().map(|(event_type, _)| *event_type).collect()
+    }
+
+    fn compose(&self, event_type: &str, wish: &Wish) -> Result<Composed, Failure> {
+        let (_, shape) = EVENTS
+            .iter()
+            .find(|(known, _)| *known == event_type)
+            .ok_or_else(|| usage(format!("`{event_type}` is no event of `stripe`; leave it out to see the list")))?;
+        check(event_type, *shape, wish)?;
+        let scene = Scene::new(event_type, wish);
+        let mut data = json!({"object": scene.object(*shape)});
+        if let (Shape::Subscription(_, previous), Some(fields)) = (shape, data.as_object_mut())
+            && event_type.ends_with(".updated")
+        {
+            fields.insert("previous_attributes".to_owned(), previous());
+        }
+        let body = json!({
+            "id": wish.event_id,
+            "object": "event",
+            "api_version": "2026-10-28.endive",
+            "created": wish.at.as_secs(),
+            "data": data,
+            "livemode": true,
+            "pending_webhooks": 1,
+            "request": {"id": null, "idempotency_key": null},
+            "type": event_type,
+        });
+        Ok(Composed { body, about: scene.key() })
+    }
+}
+
+/// An option that an event has no place for is refused: passed over, it would look as if it had been sent.
+fn check(event_type: &str, shape: Shape, wish: &Wish) -> Result<(), Failure> {
+    let is_subscription = matches!(shape, Shape::Subscription(..));
+    let has_plan = is_subscription || matches!(shape, Shape::Checkout("payment", _));
+    let refused = [
+        ("--flat", wish.flat),
+        ("--plan", !has_plan && wish.plan.is_some()),
+        ("--status", matches!(shape, Shape::Charge | Shape::Customer) && wish.status.is_some()),
+        ("--period-end", !is_subscription && wish.period_end.is_some()),
+        ("--trial", !is_subscription && wish.trial),
+        ("--seats", !is_subscription && wish.seats.is_some()),
+    ];
+    if let Some((option, _)) = refused.iter().find(|(_, refused)| *refused) {
+        return Err(usage(format!("`{event_type}` has no place for {option}; leave it out")));
+    }
+    if wish.seats == Some(Seats::Unlimited) {
+        return Err(usage("Stripe counts seats; give --seats a number"));
+    }
+    if wish.user.is_some() && wish.org.is_some() {
+        return Err(usage(format!("`{event_type}` is about one payer; give --user or --org, not both")));
+    }
+    for (option, id) in [("--user", &wish.user), ("--org", &wish.org)] {
+        if id.as_ref().is_some_and(|id| Payer::new(PayerKind::User, id.as_str()).is_none()) {
+            return Err(usage(format!("{option} is empty or too long; give an id of 1 to 255 bytes")));
+        }
+    }
+    Ok(())
+}
+
+/// What the parts of one event share.
+struct Scene<'a> {
+    event_type: &'a str,
+    wish: &'a Wish,
+    kind: PayerKind,
+    payer: &'a str,
+    price: &'a str,
+}
+
+impl<'a> Scene<'a> {
+    fn new(event_type: &'a str, wish: &'a Wish) -> Self {
+        let (kind, payer) = match &wish.org {
+            Some(org) => (PayerKind::Org, org.as_str()),
+            None => (PayerKind::User, wish.user.as_deref().unwrap_or(USER)),
+        };
+        Self { event_type, wish, kind, payer, price: wish.plan.as_deref().unwrap_or(PRICE_ID) }
+    }
+
+    fn key(&self) -> String {
+        format!("{}:{}", self.kind.as_str(), self.payer)
+    }
+
+    /// An id of something that belongs to the payer.
+    fn payers(&self, prefix: &str) -> String {
+        ids::stable(prefix, &[&self.key()])
+    }
+
+    fn metadata(&self) -> Value {
+        if self.kind == PayerKind::Org { json!({"orgId": self.payer}) } else { json!({"userId": self.payer}) }
+    }
+
+    fn status_or(&self, status: &'a str) -> &'a str {
+        self.wish.status.as_deref().unwrap_or(status)
+    }
+
+    fn object(&self, shape: Shape) -> Value {
+        match shape {
+            Shape::Subscription(status, _) => self.subscription(status),
+            Shape::Checkout(mode, status) => self.checkout(mode, status),
+            Shape::Invoice(status) => self.invoice(status),
+            Shape::Charge => self.charge(),
+            Shape::Dispute(status) => self.dispute(status),
+            Shape::Customer => self.customer(),
+        }
+    }
+
+    fn subscription(&self, status: &str) -> Value {
+        let wish = self.wish;
+        let is_warning = self.event_type.ends_with(".trial_will_end");
+        let status = match (&wish.status, wish.trial) {
+            (Some(status), _) => status,
+            (None, true) => "trialing",
+            (None, false) => status,
+        };
+        let is_trial = status == "trialing";
+        let length = if is_trial { TRIAL_MS } else { MONTH_MS };
+        let end = wish.period_end.unwrap_or_else(|| match status {
+            "canceled" => wish.at,
+            _ if is_warning => wish.at.plus_millis(TRIAL_WARNING_MS),
+            _ => wish.at.plus_millis(length),
+        });
+        let start = end.plus_millis(length.saturating_neg());
+        let is_over = matches!(status, "canceled" | "incomplete_expired");
+        json!({
+            "id": self.payers("sub_"),
+            "object": "subscription",
+            "billing_cycle_anchor": start.as_secs(),
+            "billing_mode": {"type": "flexible"},
+            "cancel_at": null,
+            "cancel_at_period_end": false,
+            "canceled_at": is_over.then_some(wish.at.as_secs()),
+            "cancellation_details": {"comment": null, "feedback": null, "reason": null},
+            "collection_method": "charge_automatically",
+            "created": start.min(wish.at).as_secs(),
+            "currency": "usd",
+            "customer": self.payers("cus_"),
+            "discounts": [],
+            "ended_at": is_over.then_some(wish.at.as_secs()),
+            "items": {
+                "object": "list",
+                "data": [self.item(start, end)],
+                "has_more": false,
+                "total_count": 1,
+                "url": format!("/v1/subscription_items?subscription={}", self.payers("sub_")),
+            },
+            "latest_invoice": self.payers("in_"),
+            "livemode": true,
+            "metadata": self.metadata(),
+            "pause_collection": null,
+            "pending_update": null,
+            "schedule": null,
+            "start_date": start.min(wish.at).as_secs(),
+            "status": status,
+            "test_clock": null,
+            "trial_end": is_trial.then_some(end.as_secs()),
+            "trial_start": is_trial.then_some(start.as_secs()),
+        })
+    }
+
+    fn item(&self, start: Timestamp, end: Timestamp) -> Value {
+        let seats = match self.wish.seats {
+            Some(Seats::Limited(seats)) => seats,
+            _ => 1,
+        };
+        json!({
+            "id": self.payers("si_"),
+            "object": "subscription_item",
+            "created": start.min(self.wish.at).as_secs(),
+            "current_period_end": end.as_secs(),
+            "current_period_start": start.as_secs(),
+            "discounts": [],
+            "metadata": {},
+            "price": {
+                "id": self.price,
+                "object": "price",
+                "active": true,
+                "billing_scheme": "per_unit",
+                "currency": "usd",
+                "livemode": true,
+                "lookup_key": null,
+                "metadata": {},
+                "product": ids::stable("prod_", &[self.price]),
+                "recurring": {"interval": "month", "interval_count": 1, "meter": null, "usage_type": "licensed"},
+                "type": "recurring",
+                "unit_amount": PRICE,
+            },
+            "quantity": seats,
+            "subscription": self.payers("sub_"),
+        })
+    }
+
+    fn checkout(&self, mode: &str, payment_status: &str) -> Value {
+        let is_subscription = mode == "subscription";
+        let mut metadata = self.metadata();
+        if let (Some(fields), false) = (metadata.as_object_mut(), is_subscription) {
+            fields.insert("price_id".to_owned(), json!(self.price));
+        }
+        json!({
+            "id": self.payers("cs_live_"),
+            "object": "checkout.session",
+            "amount_subtotal": PRICE,
+            "amount_total": PRICE,
+            "client_reference_id": self.payer,
+            "created": self.wish.at.as_secs(),
+            "currency": "usd",
+            "customer": self.payers("cus_"),
+            "livemode": true,
+            "metadata": metadata,
+            "mode": mode,
+            "payment_intent": (!is_subscription).then(|| self.payers("pi_")),
+            "payment_status": self.status_or(payment_status),
+            "status": "complete",
+            "subscription": is_subscription.then(|| self.payers("sub_")),
+        })
+    }
+
+    fn invoice(&self, status: &str) -> Value {
+        let status = self.status_or(status);
+        let paid = if status == "paid" { PRICE } else { 0 };
+        json!({
+            "id": self.payers("in_"),
+            "object": "invoice",
+            "amount_due": PRICE,
+            "amount_paid": paid,
+            "amount_remaining": PRICE.saturating_sub(paid),
+            "attempt_count": i32::from(status != "draft"),
+            "attempted": status != "draft",
+            "billing_reason": "subscription_cycle",
+            "collection_method": "charge_automatically",
+            "created": self.wish.at.as_secs(),
+            "currency": "usd",
+            "customer": self.payers("cus_"),
+            "livemode": true,
+            "metadata": {},
+            "parent": {
+                "quote_details": null,
+                "subscription_details": {"metadata": self.metadata(), "subscription": self.payers("sub_")},
+                "type": "subscription_details",
+            },
+            "status": status,
+            "total": PRICE,
+        })
+    }
+
+    /// Refunded as a whole.
+    fn charge(&self) -> Value {
+        json!({
+            "id": self.payers("ch_"),
+            "object": "charge",
+            "amount": PRICE,
+            "amount_captured": PRICE,
+            "amount_refunded": PRICE,
+            "created": self.wish.at.plus_millis(-DAY_MS).as_secs(),
+            "currency": "usd",
+            "customer": self.payers("cus_"),
+            "disputed": false,
+            "livemode": true,
+            "metadata": self.metadata(),
+            "paid": true,
+            "payment_intent": self.payers("pi_"),
+            "refunded": true,
+            "status": "succeeded",
+        })
+    }
+
+    fn dispute(&self, status: &str) -> Value {
+        json!({
+            "id": self.payers("du_"),
+            "object": "dispute",
+            "amount": PRICE,
+            "charge": self.payers("ch_"),
+            "created": self.wish.at.as_secs(),
+            "currency": "usd",
+            "livemode": true,
+            "metadata": self.metadata(),
+            "payment_intent": self.payers("pi_"),
+            "reason": "fraudulent",
+            "status": self.status_or(status),
+        })
+    }
+
+    fn customer(&self) -> Value {
+        json!({
+            "id": self.payers("cus_"),
+            "object": "customer",
+            "created": self.wish.at.as_secs(),
+            "email": "ada@example.test",
+            "livemode": true,
+            "metadata": self.metadata(),
+            "name": "Ada Example",
+        })
+    }
+}

@@ -1,0 +1,47 @@
+//! Fields of Stripe's objects, by their path. What is missing, null, empty or of another kind is none.
+
+use serde_json::Value;
+
+use crate::payer::{Payer, PayerKind};
+use crate::time::Timestamp;
+
+/// Text.
+pub(super) fn text(object: &Value, path: &str) -> Option<String> {
+    object.pointer(path)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// The id of another object, which may be there whole: every reference of Stripe's can be expanded.
+pub(super) fn id(object: &Value, path: &str) -> Option<String> {
+    let other = object.pointer(path)?;
+    text(other.get("id").unwrap_or(other), "")
+}
+
+/// A moment: seconds.
+pub(super) fn moment(object: &Value, path: &str) -> Option<Timestamp> {
+    Timestamp::from_provider(number(object, path)?)
+}
+
+/// A whole number.
+pub(super) fn number(object: &Value, path: &str) -> Option<i64> {
+    object.pointer(path)?.as_i64()
+}
+
+/// Whose something is, by its metadata: an organization before a user.
+pub(super) fn payer(object: &Value, metadata: &str) -> Option<Payer> {
+    org(object, metadata).or_else(|| user(object, metadata))
+}
+
+/// The organization that metadata names.
+pub(super) fn org(object: &Value, metadata: &str) -> Option<Payer> {
+    named(object, metadata, PayerKind::Org, ["orgId", "org_id", "organization_id", "clerk_org_id"].as_slice())
+}
+
+/// The user that metadata names.
+pub(super) fn user(object: &Value, metadata: &str) -> Option<Payer> {
+    named(object, metadata, PayerKind::User, ["userId", "user_id", "clerk_user_id"].as_slice())
+}
+
+fn named(object: &Value, metadata: &str, kind: PayerKind, names: &[&str]) -> Option<Payer> {
+    let metadata = object.pointer(metadata)?;
+    names.iter().find_map(|name| Payer::new(kind, text(metadata.get(name)?, "")?))
+}

@@ -1,0 +1,218 @@
+//! Subscriptions: each event shows one whole, as it then stood.
+//!
+//! **Several items.** A record holds one plan, so the first item made is the record `sub_…` and each further one a record
+//! `sub_…/si_…`. The record of the subscription is then always there and is told by every event, whether there is one item or
+//! many. An item that is taken out is ended by the event that takes it out, whose `previous_attributes` list the items as
+//! they were. If that event never comes, the record of the item still ends with the period it was last seen in: what renews
+//! an item is an event that shows it.
+//!
+//! **Order.** `created` of an event tells seconds, and Stripe changes one object several times in a second. See [`rank`].
+//!
+//! `pause_collection` changes nothing here: Stripe documents each of its three kinds as services offered for free
+//! (<https://docs.stripe.com/billing/subscriptions/pause-payment>). The status `paused` is another thing. Neither does
+//! `pending_update`, which is an upgrade that is not yet paid, nor a schedule.
+
+use serde_json::Value;
+
+use super::Sent;
+use super::field::{id, moment, number, payer, text};
+use crate::event::{Event, PlanRef, Record, Seats, State};
+use crate::payer::Payer;
+use crate::status::Status;
+
+pub(super) fn event(sent: &Sent<'_>, object: &Value) -> Result<Event, &'static str> {
+    let subscription = Subscription {
+        id: text(object, "/id").ok_or("a subscription without an id")?,
+        status: if sent.event_type == DELETED {
+            // It says that the subscription is over, whatever status is written beside it.
+            Status::Ended
+        } else {
+            status(&text(object, "/status").ok_or("a subscription without a status")?)
+        },
+        payer: payer(object, "/metadata"),
+        customer: id(object, "/customer"),
+        object,
+        sent,
+    };
+    let (first, further) = items(object);
+    let mut records = vec![subscription.record(subscription.id.clone(), first)];
+    let mut shown = Vec::new();
+    for item in further {
+        let item_id = text(item, "/id").ok_or("an item without an id")?;
+        records.push(subscription.record(format!("{}/{item_id}", subscription.id), Some(item)));
+        shown.push(item_id);
+    }
+    let (_, before) = sent.previous.map_or((None, Vec::new()), items);
+    for gone in before.into_iter().filter_map(|item| text(item, "/id")).filter(|gone| !shown.contains(gone)) {
+        records.push(subscription.ended(format!("{}/{gone}", subscription.id)));
+    }
+    Ok(Event { records, ..sent.event(subscription.payer.as_ref(), subscription.customer.as_ref()) })
+}
+
+const CREATED: &str = "customer.subscription.created";
+const DELETED: &str = "customer.subscription.deleted";
+
+/// The items, the first that was made apart from the others. Lists are shown in no documented order.
+fn items(subscription: &Value) -> (Option<&Value>, Vec<&Value>) {
+    let items = subscription.pointer("/items/data").and_then(Value::as_array).map_or([].as_slice(), Vec::as_slice);
+    let made = |item: &&Value| (number(item, "/created"), text(item, "/id"));
+    let first = items.iter().min_by_key(made);
+    let further = items.iter().filter(|item| first.is_some_and(|first| made(item) != made(&first)));
+    (first, further.collect())
+}
+
+/// `canceled` is over, not to be over; so is a subscription whose first charge was not paid within 23 hours.
+fn status(text: &str) -> Status {
+    match text {
+        "canceled" | "incomplete_expired" => Status::Ended,
+        other => Status::parse(other),
+    }
+}
+
+struct Subscription<'a> {
+    id: String,
+    /// Without regard to a cancellation that is to come.
+    status: Status,
+    payer: Option<Payer>,
+    customer: Option<String>,
+    object: &'a Value,
+    sent: &'a Sent<'a>,
+}
+
+impl Subscription<'_> {
+    /// One item, or the subscription where there is none.
+    fn record(&self, id: String, item: Option<&Value>) -> Record {
+        let item = item.unwrap_or(&Value::Null);
+        let state = self.state(item);
+        Record {
+            plan: self.plan(item),
+            trial: text(self.object, "/status").as_deref() == Some("trialing"),
+            // The first item is as old as the subscription, or stands for one that was.
+            started_at: moment(item, "/created")
+                .filter(|_| id != self.id)
+                .or_else(|| moment(self.object, "/start_date").or_else(|| moment(self.object, "/created"))),
+            ..self.with(id, state)
+        }
+    }
+
+    /// An item that the subscription no longer has.
+    fn ended(&self, id: String) -> Record {
+        self.with(id, State { ended_at: Some(self.sent.at), ..State::new(Status::Ended) })
+    }
+
+    fn with(&self, id: String, state: State) -> Record {
+        Record {
+            id,
+            version: self.sent.version(rank(self.sent, self.object, &state.status)),
+            occurred_at: self.sent.at,
+            payer: self.payer.clone(),
+            customer: self.customer.clone(),
+            subscription: Some(self.id.clone()),
+            plan: None,
+            state: Some(state),
+            trial: false,
+            started_at: None,
+        }
+    }
+
+    fn state(&self, item: &Value) -> State {
+        let object = self.object;
+        // Before basil the period was the subscription's; since then items may differ.
+        let of_item = |path| moment(item, path).or_else(|| moment(object, path));
+        let period_start = of_item("/current_period_start");
+        let period_end = of_item("/current_period_end");
+        let period_end = match self.status {
+            Status::Trialing => moment(object, "/trial_end").or(period_end),
+            _ => period_end,
+        };
+        let at_period_end = object.get("cancel_at_period_end").and_then(Value::as_bool) == Some(true);
+        let cancel_at = moment(object, "/cancel_at").or(period_end.filter(|_| at_period_end));
+        // What is to be canceled in a later period renews until then.
+        let is_last_period = cancel_at.is_some_and(|cancel_at| period_end.is_none_or(|end| cancel_at <= end));
+        let status = match &self.status {
+            Status::Active | Status::Trialing if is_last_period => Status::Canceled,
+            status => status.clone(),
+        };
+        State {
+            period_start,
+            period_end: [period_end, cancel_at].into_iter().flatten().min(),
+            interval: ["/price/recurring/interval", "/plan/interval"]
+                .iter()
+                .find_map(|path| text(item, path))
+                .or_else(|| text(object, "/plan/interval")),
+            cancel_at,
+            canceled_at: moment(object, "/canceled_at"),
+            ended_at: (status == Status::Ended).then(|| moment(object, "/ended_at").unwrap_or(self.sent.at)),
+            // A charge is due when the period it pays for begins. Any later clock would move with each further attempt, and
+            // the days of grace would never run out. The period's end is that of the period that is not paid: how long Stripe
+            // tries within it, and what comes then, is set in its dashboard.
+            past_due_since: (status == Status::PastDue)
+                .then(|| period_start.filter(|start| *start <= self.sent.at).unwrap_or(self.sent.at)),
+            seats: number(item, "/quantity")
+                .or_else(|| number(object, "/quantity"))
+                .and_then(|quantity| u32::try_from(quantity).ok())
+                .map(Seats::Limited),
+            ..State::new(status)
+        }
+    }
+
+    /// The price, and the product it is a price of. Prices were called plans; a subscription with one item had it itself.
+    fn plan(&self, item: &Value) -> Option<PlanRef> {
+        let places = [(item, "/price"), (item, "/plan"), (self.object, "/plan")];
+        let (place, path) = places.into_iter().find(|(place, path)| id(place, path).is_some())?;
+        Some(PlanRef { key: id(place, path)?, id: id(place, &format!("{path}/product")), free: false })
+    }
+}
+
+/// What of a subscription we keep. An event that changed none of it shows what another had brought about.
+const KEPT: [&str; 12] = [
+    "cancel_at",
+    "cancel_at_period_end",
+    "canceled_at",
+    "current_period_end",
+    "current_period_start",
+    "customer",
+    "items",
+    "metadata",
+    "plan",
+    "quantity",
+    "status",
+    "trial_end",
+];
+
+/// Which of two events of the same second is newer, as far as an event by itself can tell:
+///
+/// 1. The creation comes first.
+/// 2. Then an event that changed nothing of what we keep. Where it and an event that did change something disagree, it shows
+///    what was before; and where they agree, it does not matter.
+/// 3. Then what changed something, by how far along its life the subscription is *or was*: `past_due` → `active` comes after
+///    `active` → `past_due`, and taking a cancellation back after canceling.
+/// 4. The end comes last, whatever else happened.
+///
+/// What is left (two changes of seats within a second) is a tie. The event ids settle it alike in every order of arrival,
+/// and the delivery is marked so that the subscription is read again.
+fn rank(sent: &Sent<'_>, subscription: &Value, now: &Status) -> u8 {
+    const UNCHANGED: u8 = 10;
+    const CHANGED: u8 = 30;
+    const END: u8 = 90;
+    if *now == Status::Ended {
+        return END;
+    }
+    if sent.event_type == CREATED {
+        return 0;
+    }
+    let progress = now.progress();
+    let Some(previous) = sent.previous.filter(|previous| KEPT.iter().any(|name| previous.get(name).is_some())) else {
+        return UNCHANGED.saturating_add(progress);
+    };
+    let was_to_end = moment(previous, "/cancel_at").is_some()
+        || previous.get("cancel_at_period_end").and_then(Value::as_bool) == Some(true);
+    let before = if was_to_end {
+        Status::Canceled
+    } else {
+        text(previous, "/status").or_else(|| text(subscription, "/status")).map_or(Status::Active, |text| status(&text))
+    };
+    let before = before.progress();
+    // One step above what it was and is no more.
+    CHANGED.saturating_add(before.max(progress).saturating_mul(2)).saturating_add(u8::from(before > progress))
+}
