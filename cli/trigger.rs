@@ -87,8 +87,8 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
         Some(id) => id.clone(),
         None => ids::fresh(composer.id_prefix())?,
     };
-    let composed = composer.compose(&args.event, &args.wish(now, &event_id, &settings))?;
-    let body = composed.body.to_string();
+    let made = composer.compose(&args.event, &args.wish(now, &event_id, &settings))?;
+    let body = made.body.to_string();
 
     // 2.
     let given: Vec<String> = args.secret.iter().cloned().collect();
@@ -103,7 +103,7 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
     if json {
         print::json(&ExchangeView::new(&request, answer.as_ref()))?;
     } else {
-        args.print(&request, &composed.about)?;
+        args.print(&request, &made.about)?;
         if let Some(Ok(answer)) = &answer {
             print::line(&send::status_line(answer.status))?;
             print::line(&format!("  {}", answer.body.trim_end().replace('\n', "\n  ")))?;

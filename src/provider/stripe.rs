@@ -95,10 +95,8 @@ fn parse(verified: &Verified<'_>, ours: &Ours) -> Result<Parsed, ParseError> {
     let ignored = |reason| Ok(Parsed::Ignored { event_type: event_type.clone(), reason });
 
     // An event that does not say which it is is not refused for it.
-    let environment = event.get("livemode").and_then(Value::as_bool).map(|live| match live {
-        true => Environment::Production,
-        false => Environment::Sandbox,
-    });
+    let is_live = event.get("livemode").and_then(Value::as_bool);
+    let environment = is_live.map(|live| if live { Environment::Production } else { Environment::Sandbox });
     if environment.is_some_and(|environment| environment != ours.environment) {
         return ignored(IgnoredReason::OtherEnvironment);
     }
@@ -116,11 +114,7 @@ fn parse(verified: &Verified<'_>, ours: &Ours) -> Result<Parsed, ParseError> {
     let cause = |cause: &str| unreadable(Some(&event_type), format!("reading `{event_type}`: {cause}"));
     let object = event.pointer("/data/object").ok_or_else(|| cause("there is no `data.object`"))?;
     let event = read(&sent, object).map_err(cause)?;
-    if event.touches_holdings() || !event.links.is_empty() {
-        Ok(Parsed::Event(event))
-    } else {
-        ignored(IgnoredReason::NoSubject)
-    }
+    if event.touches_holdings() { Ok(Parsed::Event(event)) } else { ignored(IgnoredReason::NoSubject) }
 }
 
 /// What an event is read by, given its `data.object`.
