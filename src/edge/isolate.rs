@@ -2,7 +2,6 @@
 //! bounded, and all of it can be lost at any time.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use js_sys::JSON;
@@ -12,6 +11,7 @@ use worker::Env;
 use super::bindings::binding;
 use crate::answer::Source;
 use crate::memory::Memory;
+use crate::ordered::Map;
 use crate::payer::Payer;
 use crate::session::{Session, TokenError};
 use crate::settings::Settings;
@@ -32,7 +32,7 @@ const DENIAL_MS: i64 = 1_000;
 thread_local! {
     static SETTINGS: RefCell<Option<Rc<Settings>>> = const { RefCell::new(None) };
     static SESSIONS: RefCell<Memory<String, Session>> = RefCell::new(Memory::new(TOKENS));
-    static TEXTS: RefCell<HashMap<*const u8, JsValue>> = RefCell::new(HashMap::new());
+    static TEXTS: RefCell<Map<*const u8, JsValue>> = const { RefCell::new(Map::new()) };
     static SYNCED: RefCell<Memory<String, Timestamp>> = RefCell::new(Memory::new(SNAPSHOTS));
     static REMEMBERED: RefCell<Memory<String, Remembered>> = RefCell::new(Memory::new(SNAPSHOTS));
 }
@@ -60,7 +60,14 @@ fn variable(env: &Env, name: &str) -> Option<String> {
 
 /// A text of the program as a JavaScript string, made once: a statement has some kB, and crossing costs by the byte.
 pub(super) fn javascript_text(text: &'static str) -> JsValue {
-    TEXTS.with_borrow_mut(|texts| texts.entry(text.as_ptr()).or_insert_with(|| JsValue::from_str(text)).clone())
+    TEXTS.with_borrow_mut(|texts| {
+        if let Some(known) = texts.get(&text.as_ptr()) {
+            return known.clone();
+        }
+        let made = JsValue::from_str(text);
+        texts.insert(text.as_ptr(), made.clone());
+        made
+    })
 }
 
 /// The session of a token that was verified before, if it may still be used.

@@ -1,7 +1,6 @@
 //! The issuer's keys, imported into WebCrypto once an isolate.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen::JsValue;
@@ -10,6 +9,7 @@ use super::bindings::{import_key, message, object, settled, verify_signature};
 use super::log::Line;
 use super::outbound::get;
 use super::response::Failure;
+use crate::ordered::Map;
 use crate::session::key::{Jwk, JwtKey, parse_jwks};
 use crate::session::{TokenError, UnverifiedToken};
 use crate::settings::{Bearer, SessionKeys};
@@ -32,7 +32,7 @@ thread_local! {
 
 /// Keys by id. An isolate has one issuer, so a key id cannot belong to another's.
 struct KeySet {
-    keys: HashMap<String, JsValue>,
+    keys: Map<String, JsValue>,
     fetched_at: Timestamp,
     tried_at: Timestamp,
 }
@@ -98,12 +98,12 @@ async fn set_key(kid: &str, url: &str, bearer: Option<&Bearer>, now: Timestamp) 
     known.filter(|_| age <= USABLE_MS).ok_or_else(|| TokenError::UnknownKey.into())
 }
 
-async fn fetch_set(url: &str, bearer: Option<&Bearer>) -> Result<HashMap<String, JsValue>, String> {
+async fn fetch_set(url: &str, bearer: Option<&Bearer>) -> Result<Map<String, JsValue>, String> {
     let answered = get(url, bearer, &[]).await?;
     if answered.status != 200 {
         return Err(format!("the key server answered {}", answered.status));
     }
-    let mut keys = HashMap::new();
+    let mut keys = Map::new();
     for jwk in parse_jwks(answered.body.as_bytes()).map_err(|error| error.to_string())? {
         let imported = import("jwk", &jwk_object(&jwk).map_err(|thrown| message(&thrown))?).await;
         match imported {
