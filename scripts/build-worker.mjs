@@ -1,6 +1,6 @@
 // Turning the crate into a worker with worker-build.
 //
-// Nothing is downloaded: every tool that worker-build would fetch is named to it.
+// Nothing is downloaded: every tool that worker-build would fetch is named to it, or run here in its stead.
 
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -53,12 +53,11 @@ async function build(rust, features, out) {
       // When the compiler refuses the crate, where in worker-build that surfaced is of no interest.
       RUST_BACKTRACE: "0",
       WASM_BINDGEN_BIN: wasmBindgen,
-      WASM_OPT_BIN: wasmOpt,
       ESBUILD_BIN: path.join(root, "node_modules", ".bin", "esbuild"),
     },
     otherwise: "the worker could not be built; the compiler's messages are above.",
   });
-  await dropNames(path.join(folder, "index_bg.wasm"));
+  await optimize(path.join(folder, "index_bg.wasm"));
   reportSize(folder, `${out}/ is built`);
   const sources = sourcesOf(rust);
   // A file saved while the compiler ran may or may not be in the output: the next build has to look again.
@@ -67,10 +66,15 @@ async function build(rust, features, out) {
   }
 }
 
-/** worker-build keeps the names of all functions: a tenth of what is sent. A panic tells its file and line without them. */
-async function dropNames(wasm) {
-  await run(wasmOpt, [wasm, "-o", wasm, ...WASM_FEATURES.map((feature) => `--enable-${feature}`)], {
-    otherwise: "wasm-opt could not drop the names of functions; its output is above.",
+/**
+ * worker-build would keep the names of all functions: a tenth of what is sent, and wasm-opt does less where it keeps them.
+ * A panic tells its file and line without them.
+ */
+async function optimize(wasm) {
+  // Nothing lies in the first KiB, the far end of the stack, so an address there is never meant.
+  const options = ["-Os", "--low-memory-unused", ...WASM_FEATURES.map((feature) => `--enable-${feature}`)];
+  await run(wasmOpt, [wasm, "-o", wasm, ...options], {
+    otherwise: "wasm-opt could not optimize the worker; its output is above.",
   });
 }
 

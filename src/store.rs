@@ -5,6 +5,7 @@
 //! payer's snapshot read back. So nothing is acknowledged before it is stored, nothing is marked as seen before it is
 //! applied, and playing a row of the ledger again changes nothing.
 
+mod compact;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod upkeep;
@@ -12,6 +13,7 @@ pub mod upkeep;
 use std::fmt;
 use std::sync::LazyLock;
 
+use self::compact::compact;
 use crate::api::Reading;
 use crate::card;
 use crate::delivery::Verified;
@@ -26,45 +28,39 @@ use crate::time::Timestamp;
 pub const LATEST_MIGRATION: &str = "0004_customers.sql";
 
 static DELIVER: LazyLock<String> = LazyLock::new(|| {
-    let deliver = compact(include_str!("store/deliver.sql"));
+    let deliver = compact!(include_str!("store/deliver.sql"));
     deliver.replace("mentions(?10, payer)", &upkeep::mentions("?10", "payer"))
 });
-static RECORDS: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/records.sql")));
-static PAYMENTS: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/payments.sql")));
-static CUSTOMERS: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/customers.sql")));
-static LINK_RECORDS: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/link_records.sql")));
-static LINK_PAYMENTS: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/link_payments.sql")));
+static RECORDS: &str = compact!(include_str!("store/records.sql"));
+static PAYMENTS: &str = compact!(include_str!("store/payments.sql"));
+static CUSTOMERS: &str = compact!(include_str!("store/customers.sql"));
+static LINK_RECORDS: &str = compact!(include_str!("store/link_records.sql"));
+static LINK_PAYMENTS: &str = compact!(include_str!("store/link_payments.sql"));
 // MATERIALIZED: `who` is named many times and would be looked for each time.
-static PAYERS: LazyLock<String> = LazyLock::new(|| {
-    compact(concat!(
-        "WITH who(payer) AS MATERIALIZED (",
-        include_str!("store/payer_of.sql"),
-        ")\n",
-        include_str!("store/payers.sql")
-    ))
-});
-static OUTCOME_AND_SNAPSHOT: LazyLock<String> = LazyLock::new(|| {
-    compact(concat!(
-        "WITH who(payer) AS MATERIALIZED (",
-        include_str!("store/payer_of.sql"),
-        ")\nSELECT (SELECT iif(attempts = read_attempt, outcome, 'duplicate') FROM deliveries \
+static PAYERS: &str = compact!(
+    "WITH who(payer) AS MATERIALIZED (",
+    include_str!("store/payer_of.sql"),
+    ")\n",
+    include_str!("store/payers.sql")
+);
+static OUTCOME_AND_SNAPSHOT: &str = compact!(
+    "WITH who(payer) AS MATERIALIZED (",
+    include_str!("store/payer_of.sql"),
+    ")\nSELECT (SELECT iif(attempts = read_attempt, outcome, 'duplicate') FROM deliveries \
          WHERE provider = ?1 AND event_id = ?2) AS outcome,\n",
-        include_str!("store/snapshot.sql"),
-        " AS snapshot, (SELECT detail FROM deliveries WHERE provider = ?1 AND event_id = ?2) AS detail FROM who LEFT JOIN payers p ON p.payer = who.payer"
-    ))
-});
-static SNAPSHOTS: LazyLock<String> = LazyLock::new(|| {
-    compact(concat!(
-        "WITH who(payer) AS (VALUES (?1), (?2))\nSELECT who.payer AS payer,\n",
-        include_str!("store/snapshot.sql"),
-        " AS snapshot FROM who LEFT JOIN payers p ON p.payer = who.payer WHERE who.payer IS NOT NULL"
-    ))
-});
-static LOOSE: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/loose.sql")));
-static HELD: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/held.sql")));
-static HEALTH: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/health.sql")));
-static HISTORY: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/history.sql")));
-static LEDGER: LazyLock<String> = LazyLock::new(|| compact(include_str!("store/ledger.sql")));
+    include_str!("store/snapshot.sql"),
+    " AS snapshot, (SELECT detail FROM deliveries WHERE provider = ?1 AND event_id = ?2) AS detail FROM who LEFT JOIN payers p ON p.payer = who.payer"
+);
+static SNAPSHOTS: &str = compact!(
+    "WITH who(payer) AS (VALUES (?1), (?2))\nSELECT who.payer AS payer,\n",
+    include_str!("store/snapshot.sql"),
+    " AS snapshot FROM who LEFT JOIN payers p ON p.payer = who.payer WHERE who.payer IS NOT NULL"
+);
+static LOOSE: &str = compact!(include_str!("store/loose.sql"));
+static HELD: &str = compact!(include_str!("store/held.sql"));
+static HEALTH: &str = compact!(include_str!("store/health.sql"));
+static HISTORY: &str = compact!(include_str!("store/history.sql"));
+static LEDGER: &str = compact!(include_str!("store/ledger.sql"));
 // A condition that may be off uses no index, so those that have one are made plain where they are on.
 static LEDGER_OF_PAYER: LazyLock<String> = LazyLock::new(|| LEDGER.replace("(?3 IS NULL OR payer = ?3)", "payer = ?3"));
 static LEDGER_ROW: LazyLock<String> = LazyLock::new(|| {
@@ -85,13 +81,6 @@ pub const OPERATOR: &str = "operator";
 
 /// What the ledger notes of a delivery that tells of a record otherwise than another one with the same times.
 pub const TIED: &str = "tied";
-
-/// A statement without its comments and line breaks: its text crosses to D1 with every request. No text within our
-/// statements holds `--` or a line break.
-fn compact(sql: &str) -> String {
-    let lines = sql.lines().map(|line| line.split("--").next().unwrap_or_default().trim());
-    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
-}
 
 /// A value bound to a statement.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -146,26 +135,26 @@ pub fn webhook(
     let mut statements = vec![Statement { sql: &DELIVER, params: ledger_row(provider, verified, parsed, now)? }];
     if let Ok(Parsed::Event(event)) = parsed {
         if !event.records.is_empty() {
-            statements.push(Statement { sql: &RECORDS, params: key() });
+            statements.push(Statement { sql: RECORDS, params: key() });
         }
         if !event.payments.is_empty() {
-            statements.push(Statement { sql: &PAYMENTS, params: key() });
+            statements.push(Statement { sql: PAYMENTS, params: key() });
         }
         if !event.links.is_empty() {
-            statements.push(Statement { sql: &CUSTOMERS, params: key() });
+            statements.push(Statement { sql: CUSTOMERS, params: key() });
         }
         // What names its payer needs no link, and most events do.
         if !event.links.is_empty() || event.records.iter().any(|record| record.payer.is_none()) {
-            statements.push(Statement { sql: &LINK_RECORDS, params: key() });
+            statements.push(Statement { sql: LINK_RECORDS, params: key() });
         }
         if !event.links.is_empty() || event.payments.iter().any(|payment| payment.payer.is_none()) {
-            statements.push(Statement { sql: &LINK_PAYMENTS, params: key() });
+            statements.push(Statement { sql: LINK_PAYMENTS, params: key() });
         }
-        statements.push(Statement { sql: &PAYERS, params: key() });
+        statements.push(Statement { sql: PAYERS, params: key() });
     }
     let mut params = key();
     params.push(now.into());
-    statements.push(Statement { sql: &OUTCOME_AND_SNAPSHOT, params });
+    statements.push(Statement { sql: OUTCOME_AND_SNAPSHOT, params });
     Ok(statements)
 }
 
@@ -226,7 +215,7 @@ fn ledger_row(
 pub fn snapshots(payers: (&Payer, Option<&Payer>), now: Timestamp) -> Statement {
     let (first, second) = payers;
     let params = vec![Param::Text(first.key()), Param::from(second.map(Payer::key)), now.into()];
-    Statement { sql: &SNAPSHOTS, params }
+    Statement { sql: SNAPSHOTS, params }
 }
 
 /// Reads what is held of the records of this reading, and what else of its records the payer has that is not over: one row,
@@ -244,7 +233,7 @@ pub fn held(provider: &str, reading: &Reading, payer: Option<&Payer>) -> Result<
         Param::from(payer.map(Payer::key)),
         Param::Text(serde_json::to_string(&payers)?),
     ];
-    Ok(Statement { sql: &HELD, params })
+    Ok(Statement { sql: HELD, params })
 }
 
 /// Reads what the worker kept for itself under these names: rows of `name` and `value`.
@@ -259,7 +248,7 @@ pub fn kept(names: &[&str]) -> Result<Statement, serde_json::Error> {
 /// Reads what waits for an operator: one row, `loose`, as JSON (see [`crate::loose::Found`]).
 #[must_use]
 pub fn loose(records: u32) -> Statement {
-    Statement { sql: &LOOSE, params: vec![Param::Integer(records.into())] }
+    Statement { sql: LOOSE, params: vec![Param::Integer(records.into())] }
 }
 
 /// Keeps something between runs.
@@ -280,7 +269,7 @@ pub fn ledger(filter: &Filter) -> Statement {
     let sql: &str = match filter {
         Filter { provider: Some(_), event_id: Some(_), .. } => &LEDGER_ROW,
         Filter { payer: Some(_), .. } => &LEDGER_OF_PAYER,
-        _ => &LEDGER,
+        _ => LEDGER,
     };
     Statement { sql, params: filter.params() }
 }
@@ -294,7 +283,7 @@ const LOOKED_AT: i64 = 2_000;
 #[must_use]
 pub fn history(payer: &Payer, at: Timestamp, limit: u32) -> Statement {
     let params = vec![payer.key().as_str().into(), at.into(), Param::Integer(limit.into()), Param::Integer(LOOKED_AT)];
-    Statement { sql: &HISTORY, params }
+    Statement { sql: HISTORY, params }
 }
 
 /// Derives the state anew from a row of the ledger, as one transaction that answers like [`webhook`]. Where nothing was
@@ -305,12 +294,12 @@ pub fn reapply(provider: &str, event_id: &str, now: Timestamp) -> Vec<Statement>
     let mut params = key();
     params.push(now.into());
     vec![
-        Statement { sql: &RECORDS, params: key() },
-        Statement { sql: &PAYMENTS, params: key() },
-        Statement { sql: &CUSTOMERS, params: key() },
-        Statement { sql: &LINK_RECORDS, params: key() },
-        Statement { sql: &LINK_PAYMENTS, params: key() },
-        Statement { sql: &OUTCOME_AND_SNAPSHOT, params },
+        Statement { sql: RECORDS, params: key() },
+        Statement { sql: PAYMENTS, params: key() },
+        Statement { sql: CUSTOMERS, params: key() },
+        Statement { sql: LINK_RECORDS, params: key() },
+        Statement { sql: LINK_PAYMENTS, params: key() },
+        Statement { sql: OUTCOME_AND_SNAPSHOT, params },
     ]
 }
 
@@ -335,7 +324,7 @@ pub fn note(id: &str, action: &str, detail: &str, now: Timestamp) -> Statement {
 /// Reads what `/healthz` shows of the database: one row, `health`, as JSON.
 #[must_use]
 pub fn health(now: Timestamp) -> Statement {
-    Statement { sql: &HEALTH, params: vec![now.plus_millis(-MISSED_AFTER_MS).into()] }
+    Statement { sql: HEALTH, params: vec![now.plus_millis(-MISSED_AFTER_MS).into()] }
 }
 
 /// What became of a delivery. Every one of these is a success to the sender.

@@ -5,7 +5,8 @@
 
 use std::sync::LazyLock;
 
-use super::{Param, Statement, compact, note};
+use super::compact::compact;
+use super::{Param, Statement, note};
 use crate::payer::Payer;
 use crate::time::{DAY_MS, Timestamp};
 use crate::upkeep::{Erasure, Export, Rebuild};
@@ -93,16 +94,16 @@ const DIFFERENCES_SHOWN: i64 = 50;
 /// Cloudflare's free plan. Other copies run out by themselves.
 pub const COPIES_DELETED_AT_ONCE: usize = 40;
 
-static ERASE_UNNAMED: LazyLock<String> = LazyLock::new(|| compact(include_str!("upkeep/erase_unnamed.sql")));
-static ERASE_NAMED: LazyLock<String> = LazyLock::new(|| compact(include_str!("upkeep/erase_named.sql")));
+static ERASE_UNNAMED: &str = compact!(include_str!("upkeep/erase_unnamed.sql"));
+static ERASE_NAMED: &str = compact!(include_str!("upkeep/erase_named.sql"));
 static ERASE_DEAD_LETTERS: LazyLock<String> = LazyLock::new(|| {
-    compact(include_str!("upkeep/erase_dead_letters.sql")).replace("mentions(body, ?1)", &mentions("body", "?1"))
+    compact!(include_str!("upkeep/erase_dead_letters.sql")).replace("mentions(body, ?1)", &mentions("body", "?1"))
 });
-static ERASE_PAYER: LazyLock<String> = LazyLock::new(|| compact(include_str!("upkeep/erase_payer.sql")));
-static PAYER: LazyLock<String> = LazyLock::new(|| compact(include_str!("upkeep/payer.sql")));
+static ERASE_PAYER: &str = compact!(include_str!("upkeep/erase_payer.sql"));
+static PAYER: &str = compact!(include_str!("upkeep/payer.sql"));
 static EXPORT: LazyLock<String> = LazyLock::new(|| export_of("true"));
 static EXPORT_OF_PAYER: LazyLock<String> = LazyLock::new(|| {
-    let of_payer = compact(include_str!("upkeep/of_payer.sql"));
+    let of_payer = compact!(include_str!("upkeep/of_payer.sql"));
     export_of(&of_payer.replace("mentions(l.body, ?3)", &mentions("l.body", "?3")))
 });
 static STATE_OF_PAYER: LazyLock<String> = LazyLock::new(|| {
@@ -117,44 +118,47 @@ static STATE_OF_PAYER: LazyLock<String> = LazyLock::new(|| {
     ];
     tables.map(|(table, columns)| of(table, columns)).join(" UNION ALL ")
 });
-static PRUNE_WINDOW: LazyLock<String> = LazyLock::new(|| compact(include_str!("upkeep/prune_window.sql")));
-static PRUNE_PAYMENTS: LazyLock<String> = LazyLock::new(|| compact(include_str!("upkeep/prune_payments.sql")));
-static PRUNE_DELIVERIES: LazyLock<String> = LazyLock::new(|| compact(include_str!("upkeep/prune_deliveries.sql")));
-static REBUILD_RECORDS: LazyLock<String> =
-    LazyLock::new(|| rebuilt(include_str!("records.sql"), "records", "WHERE d.provider = ?1 AND d.event_id = ?2"));
-static REBUILD_PAYMENTS: LazyLock<String> =
-    LazyLock::new(|| rebuilt(include_str!("payments.sql"), "payments", "WHERE d.provider = ?1 AND d.event_id = ?2"));
-static REBUILD_CUSTOMERS: LazyLock<String> =
-    LazyLock::new(|| rebuilt(include_str!("customers.sql"), "customers", "WHERE d.provider = ?1 AND d.event_id = ?2"));
+static PRUNE_WINDOW: &str = compact!(include_str!("upkeep/prune_window.sql"));
+static PRUNE_PAYMENTS: &str = compact!(include_str!("upkeep/prune_payments.sql"));
+static PRUNE_DELIVERIES: &str = compact!(include_str!("upkeep/prune_deliveries.sql"));
+static REBUILD_RECORDS: LazyLock<String> = LazyLock::new(|| {
+    rebuilt(compact!(include_str!("records.sql")), "records", "WHERE d.provider = ?1 AND d.event_id = ?2")
+});
+static REBUILD_PAYMENTS: LazyLock<String> = LazyLock::new(|| {
+    rebuilt(compact!(include_str!("payments.sql")), "payments", "WHERE d.provider = ?1 AND d.event_id = ?2")
+});
+static REBUILD_CUSTOMERS: LazyLock<String> = LazyLock::new(|| {
+    rebuilt(compact!(include_str!("customers.sql")), "customers", "WHERE d.provider = ?1 AND d.event_id = ?2")
+});
 static REBUILD_LINKED_RECORDS: LazyLock<String> =
-    LazyLock::new(|| relinked(include_str!("link_records.sql"), "records"));
+    LazyLock::new(|| relinked(compact!(include_str!("link_records.sql")), "records"));
 static REBUILD_LINKED_PAYMENTS: LazyLock<String> =
-    LazyLock::new(|| relinked(include_str!("link_payments.sql"), "payments"));
+    LazyLock::new(|| relinked(compact!(include_str!("link_payments.sql")), "payments"));
 // Every deletion names the payer, so nobody needs to be looked for; and here each row counts once.
 static REBUILD_PAYERS: LazyLock<String> = LazyLock::new(|| {
-    let of_rows = include_str!("payers.sql").replace("FROM who, deliveries d", "FROM deliveries d");
+    let of_rows = compact!(include_str!("payers.sql")).replace("FROM who, deliveries d", "FROM deliveries d");
     let filter = "AND d.provider = ?1 AND d.event_id = ?2 AND d.attempts = d.read_attempt";
     rebuilt(&of_rows.replace("who.payer", "d.payer"), "payers", filter)
         .replace("d.event IS NOT NULL", "d.event ->> 'deleted_at' IS NOT NULL")
 });
 static DIFFERENT_RECORDS: LazyLock<String> = LazyLock::new(|| differences("records", RECORD_COLUMNS));
 static DIFFERENT_PAYMENTS: LazyLock<String> = LazyLock::new(|| differences("payments", PAYMENT_COLUMNS));
-static DIFFERENT_DELETIONS: LazyLock<String> = LazyLock::new(|| compact(include_str!("upkeep/rebuilt_deletions.sql")));
-static CHANGED: LazyLock<String> = LazyLock::new(|| compact(include_str!("upkeep/rebuilt_changed.sql")));
+static DIFFERENT_DELETIONS: &str = compact!(include_str!("upkeep/rebuilt_deletions.sql"));
+static CHANGED: &str = compact!(include_str!("upkeep/rebuilt_changed.sql"));
 static REPORT: LazyLock<String> = LazyLock::new(|| {
-    let report = compact(include_str!("upkeep/rebuilt_report.sql"));
+    let report = compact!(include_str!("upkeep/rebuilt_report.sql"));
     let report = report.replace("object(records)", &object(&[], RECORD_COLUMNS));
     report.replace("object(payments)", &object(&[], PAYMENT_COLUMNS))
 });
-static TAKE_OUT_RECORDS: LazyLock<String> = LazyLock::new(|| compact(include_str!("upkeep/replace_deleted.sql")));
+static TAKE_OUT_RECORDS: &str = compact!(include_str!("upkeep/replace_deleted.sql"));
 static TAKE_OUT_PAYMENTS: LazyLock<String> = LazyLock::new(|| TAKE_OUT_RECORDS.replace("records", "payments"));
-static PUT_IN_RECORDS: LazyLock<String> = LazyLock::new(|| compact(include_str!("upkeep/replace_inserted.sql")));
+static PUT_IN_RECORDS: &str = compact!(include_str!("upkeep/replace_inserted.sql"));
 static PUT_IN_PAYMENTS: LazyLock<String> = LazyLock::new(|| PUT_IN_RECORDS.replace("records", "payments"));
-static PUT_IN_PAYERS: LazyLock<String> = LazyLock::new(|| compact(include_str!("upkeep/replace_payers.sql")));
+static PUT_IN_PAYERS: &str = compact!(include_str!("upkeep/replace_payers.sql"));
 
 /// The condition that `body` holds the id of `payer`.
 pub(super) fn mentions(body: &str, payer: &str) -> String {
-    compact(include_str!("upkeep/mentions.sql")).replace(":body", body).replace(":payer", payer)
+    compact!(include_str!("upkeep/mentions.sql")).replace(":body", body).replace(":payer", payer)
 }
 
 /// A row of these columns as a JSON object, after some constant fields.
@@ -169,23 +173,21 @@ fn object(constants: &[(&str, &str)], columns: &[&str]) -> String {
 
 fn export_of(chosen: &str) -> String {
     let line = object(&[("table", "deliveries")], DELIVERY_COLUMNS).replace("'seq', seq", "'seq', d.seq");
-    compact(include_str!("upkeep/export.sql")).replace("line(deliveries)", &line).replace("chosen", chosen)
+    compact!(include_str!("upkeep/export.sql")).replace("line(deliveries)", &line).replace("chosen", chosen)
 }
 
 /// A statement that derives state, over the whole ledger and into the table's rebuilt copy.
 fn rebuilt(sql: &str, table: &str, filter: &str) -> String {
     let filter_of_all = if filter.starts_with("WHERE") { "WHERE" } else { "AND" };
-    compact(sql)
-        .replace(&format!("INSERT INTO {table} "), &format!("INSERT INTO rebuilt_{table} "))
+    sql.replace(&format!("INSERT INTO {table} "), &format!("INSERT INTO rebuilt_{table} "))
         .replace(&format!(" {table}."), &format!(" rebuilt_{table}."))
         .replace(filter, &format!("{filter_of_all} d.event IS NOT NULL ORDER BY d.seq"))
 }
 
 /// A statement that links rows, over all of the table's rebuilt copy.
 fn relinked(sql: &str, table: &str) -> String {
-    let sql = compact(sql);
     // Which of them a delivery touches is asked last.
-    let all = sql.split_once(" AND provider = ?1").map_or(sql.as_str(), |(all, _)| all);
+    let all = sql.split_once(" AND provider = ?1").map_or(sql, |(all, _)| all);
     let indexed = format!("UPDATE {table} INDEXED BY {table}_by_customer ");
     all.replace(&indexed, &format!("UPDATE rebuilt_{table} "))
         .replace(&format!("{table}."), &format!("rebuilt_{table}."))
@@ -194,7 +196,7 @@ fn relinked(sql: &str, table: &str) -> String {
 
 fn differences(table: &str, columns: &[&str]) -> String {
     let of = |alias: &str| columns.iter().map(|column| format!("{alias}.{column}")).collect::<Vec<_>>().join(", ");
-    let sql = compact(include_str!("upkeep/rebuilt_differences.sql"));
+    let sql = compact!(include_str!("upkeep/rebuilt_differences.sql"));
     sql.replace("records", table).replace("columns(l)", &of("l")).replace("columns(b)", &of("b"))
 }
 
@@ -209,13 +211,13 @@ pub fn erase(erasure: &Erasure, note_id: &str, now: Timestamp) -> Vec<Statement>
     let of_payer = |sql: &'static str| Statement { sql, params: vec![Param::from(key.as_str())] };
     vec![
         // While the records still tell whose the deliveries are.
-        of_payer(&ERASE_UNNAMED),
-        of_payer(&ERASE_NAMED),
+        of_payer(ERASE_UNNAMED),
+        of_payer(ERASE_NAMED),
         of_payer(&ERASE_DEAD_LETTERS),
         of_payer("DELETE FROM records WHERE payer = ?1"),
         of_payer("DELETE FROM payments WHERE payer = ?1"),
         of_payer("DELETE FROM customers WHERE payer = ?1"),
-        Statement { sql: &ERASE_PAYER, params: vec![Param::from(key.as_str()), now.into()] },
+        Statement { sql: ERASE_PAYER, params: vec![Param::from(key.as_str()), now.into()] },
         note(note_id, "admin.erase", &erasure.detail(), now),
         super::snapshots((&erasure.payer, None), now),
     ]
@@ -248,7 +250,7 @@ pub fn export_ledger(export: &Export) -> Statement {
 /// Reads a payer's own row: one row, `payer`, as JSON, if anybody ever told of it.
 #[must_use]
 pub fn payer(payer: &Payer) -> Statement {
-    Statement { sql: &PAYER, params: vec![Param::Text(payer.key())] }
+    Statement { sql: PAYER, params: vec![Param::Text(payer.key())] }
 }
 
 /// The statements that prune a part of the ledger, to be run as one transaction: rows that were received more than
@@ -263,9 +265,9 @@ pub fn prune(retention_days: u32, looked_at: u32, now: Timestamp) -> Vec<Stateme
     let rested = now.plus_millis(SWEEP_RESTS_MS.saturating_neg());
     let window = vec![now.into(), before.into(), Param::Integer(looked_at.into()), rested.into()];
     vec![
-        Statement { sql: &PRUNE_WINDOW, params: window },
-        Statement { sql: &PRUNE_PAYMENTS, params: vec![now.into(), before.into()] },
-        Statement { sql: &PRUNE_DELIVERIES, params: vec![now.into(), before.into()] },
+        Statement { sql: PRUNE_WINDOW, params: window },
+        Statement { sql: PRUNE_PAYMENTS, params: vec![now.into(), before.into()] },
+        Statement { sql: PRUNE_DELIVERIES, params: vec![now.into(), before.into()] },
     ]
 }
 
@@ -298,19 +300,19 @@ pub fn rebuild(rebuild: &Rebuild, note_id: &str, now: Timestamp) -> Vec<Statemen
         plain(&REBUILD_PAYERS),
         plain(&DIFFERENT_RECORDS),
         plain(&DIFFERENT_PAYMENTS),
-        plain(&DIFFERENT_DELETIONS),
-        plain(&CHANGED),
+        plain(DIFFERENT_DELETIONS),
+        plain(CHANGED),
     ]);
     let shown = i64::try_from(COPIES_DELETED_AT_ONCE).unwrap_or(i64::MAX);
     let params = vec![Param::Integer(DIFFERENCES_SHOWN), Param::Integer(shown)];
     statements.push(Statement { sql: &REPORT, params });
     if rebuild.replace {
         statements.extend([
-            plain(&TAKE_OUT_RECORDS),
-            plain(&PUT_IN_RECORDS),
+            plain(TAKE_OUT_RECORDS),
+            plain(PUT_IN_RECORDS),
             plain(&TAKE_OUT_PAYMENTS),
             plain(&PUT_IN_PAYMENTS),
-            plain(&PUT_IN_PAYERS),
+            plain(PUT_IN_PAYERS),
             // What they link is in the rows above.
             plain("DELETE FROM customers"),
             plain("INSERT INTO customers SELECT * FROM rebuilt_customers"),
