@@ -79,15 +79,15 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
     let now = clock::now();
     let settings = LocalSettings::read()?;
     let provider = secrets::provider(&args.provider)?;
-    let composer = compose::composer(provider, &args.event)?;
+    let maker = compose::composer(provider, &args.event)?;
     let event_id = match &args.event_id {
         Some(id) if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_graphic()) => {
             return Err(usage("--event-id goes into a header; give one of visible ASCII characters"));
         }
         Some(id) => id.clone(),
-        None => ids::fresh(composer.id_prefix())?,
+        None => ids::fresh(maker.id_prefix())?,
     };
-    let composed = composer.compose(&args.event, &args.wish(now, &event_id, &settings))?;
+    let composed = maker.compose(&args.event, &args.wish(now, &event_id, &settings))?;
     let body = composed.body.to_string();
 
     // 2.

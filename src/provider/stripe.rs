@@ -10,6 +10,7 @@
 //! Sources: <https://docs.stripe.com/webhooks/signature>, <https://docs.stripe.com/api/events/object>,
 //! <https://docs.stripe.com/changelog/basil>.
 
+mod api;
 mod checkout;
 mod field;
 mod payment;
@@ -20,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::field::{id, moment, payer, text};
 use super::{Environment, Ours, Provider};
+use crate::api::Api;
 use crate::delivery::{Delivery, Verified, VerifyError};
 use crate::event::{Event, IgnoredReason, Link, ParseError, Parsed, Version};
 use crate::hex_signature::{self, TimedHeader};
@@ -75,6 +77,10 @@ impl Provider for Stripe {
         parse(verified, ours)
     }
 
+    fn api(&self) -> Option<&'static dyn Api> {
+        Some(&api::RestApi)
+    }
+
     /// The event's id is not in any header: it has to be in the body already.
     fn sign(&self, secret: &Secret, _event_id: &str, now: Timestamp, body: &[u8]) -> Vec<(&'static str, String)> {
         let time = now.as_secs().to_string();
@@ -95,10 +101,8 @@ fn parse(verified: &Verified<'_>, ours: &Ours) -> Result<Parsed, ParseError> {
     let ignored = |reason| Ok(Parsed::Ignored { event_type: event_type.clone(), reason });
 
     // An event that does not say which it is is not refused for it.
-    let environment = event.get("livemode").and_then(Value::as_bool).map(|live| match live {
-        true => Environment::Production,
-        false => Environment::Sandbox,
-    });
+    let is_live = event.get("livemode").and_then(Value::as_bool);
+    let environment = is_live.map(|live| if live { Environment::Production } else { Environment::Sandbox });
     if environment.is_some_and(|environment| environment != ours.environment) {
         return ignored(IgnoredReason::OtherEnvironment);
     }
