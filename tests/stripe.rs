@@ -16,6 +16,9 @@
 //! expected files anew. Read the difference before committing it.
 
 #[cfg(feature = "sqlite")]
+#[path = "stripe/api.rs"]
+mod api;
+#[cfg(feature = "sqlite")]
 #[path = "stripe/lifecycle.rs"]
 mod lifecycle;
 #[path = "stripe/signature.rs"]

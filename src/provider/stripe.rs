@@ -10,6 +10,7 @@
 //! Sources: <https://docs.stripe.com/webhooks/signature>, <https://docs.stripe.com/api/events/object>,
 //! <https://docs.stripe.com/changelog/basil>.
 
+mod api;
 mod checkout;
 mod field;
 mod payment;
@@ -20,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::field::{id, moment, payer, text};
 use super::{Environment, Ours, Provider};
+use crate::api::Api;
 use crate::delivery::{Delivery, Verified, VerifyError};
 use crate::event::{Event, IgnoredReason, Link, ParseError, Parsed, Version};
 use crate::hex_signature::{self, TimedHeader};
@@ -73,6 +75,10 @@ impl Provider for Stripe {
 
     fn parse(&self, verified: &Verified<'_>, ours: &Ours) -> Result<Parsed, ParseError> {
         parse(verified, ours)
+    }
+
+    fn api(&self) -> Option<&'static dyn Api> {
+        Some(&api::RestApi)
     }
 
     /// The event's id is not in any header: it has to be in the body already.

@@ -31,14 +31,19 @@ pub(super) fn payer(object: &Value, metadata: &str) -> Option<Payer> {
     org(object, metadata).or_else(|| user(object, metadata))
 }
 
+/// The names of an organization's id in metadata.
+pub(super) const ORG: &[&str] = &["orgId", "org_id", "organization_id", "clerk_org_id"];
+/// The names of a user's.
+pub(super) const USER: &[&str] = &["userId", "user_id", "clerk_user_id"];
+
 /// The organization that metadata names.
 pub(super) fn org(object: &Value, metadata: &str) -> Option<Payer> {
-    named(object, metadata, PayerKind::Org, ["orgId", "org_id", "organization_id", "clerk_org_id"].as_slice())
+    named(object, metadata, PayerKind::Org, ORG)
 }
 
 /// The user that metadata names.
 pub(super) fn user(object: &Value, metadata: &str) -> Option<Payer> {
-    named(object, metadata, PayerKind::User, ["userId", "user_id", "clerk_user_id"].as_slice())
+    named(object, metadata, PayerKind::User, USER)
 }
 
 fn named(object: &Value, metadata: &str, kind: PayerKind, names: &[&str]) -> Option<Payer> {

@@ -21,6 +21,16 @@ use crate::payer::Payer;
 use crate::status::Status;
 
 pub(super) fn event(sent: &Sent<'_>, object: &Value) -> Result<Event, &'static str> {
+    let records = records(sent, object)?;
+    let first = records.first();
+    let payer = first.and_then(|first| first.payer.as_ref());
+    let customer = first.and_then(|first| first.customer.as_ref());
+    let event = sent.event(payer, customer);
+    Ok(Event { records, ..event })
+}
+
+/// The records of a subscription: the first is that of the subscription itself.
+pub(super) fn records(sent: &Sent<'_>, object: &Value) -> Result<Vec<Record>, &'static str> {
     let subscription = Subscription {
         id: text(object, "/id").ok_or("a subscription without an id")?,
         status: if sent.event_type == DELETED {
@@ -46,7 +56,7 @@ pub(super) fn event(sent: &Sent<'_>, object: &Value) -> Result<Event, &'static s
     for gone in before.into_iter().filter_map(|item| text(item, "/id")).filter(|gone| !shown.contains(gone)) {
         records.push(subscription.ended(format!("{}/{gone}", subscription.id)));
     }
-    Ok(Event { records, ..sent.event(subscription.payer.as_ref(), subscription.customer.as_ref()) })
+    Ok(records)
 }
 
 const CREATED: &str = "customer.subscription.created";
