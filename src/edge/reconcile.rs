@@ -51,8 +51,11 @@ pub(super) fn key_settings() -> Vec<&'static str> {
 /// run.
 pub(super) async fn run(env: &Env, settings: &Settings) -> Map<&'static str, Sweep> {
     let mut sweeps = Map::new();
+    // The calls that a run may make are shared among the providers.
+    let providers = u32::try_from(apis(settings).count()).unwrap_or(u32::MAX).max(1);
+    let pages = settings.reconcile_pages.div_ceil(providers);
     for asked in apis(settings) {
-        match sweep(env, settings, asked).await {
+        match sweep(env, settings, asked, pages).await {
             Ok(sweep) => {
                 if let Some(error) = &sweep.error {
                     Line::error(format!("failed to reconcile: {error}")).with("provider", asked.provider).write();
@@ -69,7 +72,7 @@ pub(super) async fn run(env: &Env, settings: &Settings) -> Map<&'static str, Swe
     sweeps
 }
 
-async fn sweep(env: &Env, settings: &Settings, asked: Asked<'_>) -> Result<Sweep, Failure> {
+async fn sweep(env: &Env, settings: &Settings, asked: Asked<'_>, pages: u32) -> Result<Sweep, Failure> {
     let now = clock();
     let name = Sweep::name(asked.provider);
     let mut sweep = Sweep::parse(store::kept(env, &[&name]).await?.get(&name).map(String::as_str));
@@ -80,7 +83,7 @@ async fn sweep(env: &Env, settings: &Settings, asked: Asked<'_>) -> Result<Sweep
     sweep.last_run_at = Some(now);
     sweep.not_before = None;
     sweep.error = None;
-    let swept = match sweep_listings(env, settings, asked, &mut sweep).await {
+    let swept = match sweep_listings(env, settings, asked, pages, &mut sweep).await {
         Ok(()) => sync_plans(env, asked).await,
         Err(interruption) => Err(interruption),
     };
@@ -126,10 +129,10 @@ async fn sweep_listings(
     env: &Env,
     settings: &Settings,
     asked: Asked<'_>,
+    pages: u32,
     sweep: &mut Sweep,
 ) -> Result<(), Interruption> {
     let Asked { provider, api, access } = asked;
-    let pages = settings.reconcile_pages;
     let mut may_store = pages.saturating_mul(STORED_EACH_FIVE_PAGES).div_ceil(5);
     for (index, listing) in api.listings().iter().enumerate() {
         // The first gets four pages of five: what may grant matters most.
