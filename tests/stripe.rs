@@ -168,7 +168,7 @@ fn bodies_that_cannot_be_read_say_exactly_why() {
         (b"", None, "reading the event: EOF while parsing a value at line 1 column 0"),
         (b"hello", None, "reading the event: expected value at line 1 column 1"),
         (b"\xef\xbb\xbf{}", None, "reading the event: expected value at line 1 column 1"),
-        (b"{\"type\":\"\xff\"}", None, "reading the event: invalid unicode code point at line 1 column 10"),
+        (b"{\"type\":\"\xff\"}", None, "reading the event: invalid utf-8 sequence of 1 bytes from index 9"),
         (b"null", None, "the event has no `type`"),
         (b"[]", None, "the event has no `type`"),
         (br#"{"id":"evt_1","object":"event"}"#, None, "the event has no `type`"),

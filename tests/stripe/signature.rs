@@ -175,7 +175,7 @@ fn a_body_without_an_id_gets_one_of_its_own_and_becomes_a_dead_letter() {
     let cases: [(&[u8], &str); 6] = [
         (b"", "reading the event: EOF while parsing a value at line 1 column 0"),
         (b"hello", "reading the event: expected value at line 1 column 1"),
-        (b"\xff", "reading the event: expected value at line 1 column 1"),
+        (b"\xff", "reading the event: invalid utf-8 sequence of 1 bytes from index 0"),
         (br#"{"type":"invoice.paid","data":{"object":{"id":"in_1"}}}"#, "the event has no `id`"),
         (br#"{"id":"","type":"invoice.paid","data":{"object":{"id":"in_1"}}}"#, "the event has no `id`"),
         (br#"{"id":7,"type":"invoice.paid","data":{"object":{"id":"in_1"}}}"#, "the event has no `id`"),

@@ -85,7 +85,7 @@ impl Api for RestApi {
         let page = read(body)?;
         let entries = entries(&page)?;
         let has_more = page.get("has_more").and_then(Value::as_bool) == Some(true);
-        let last = entries.last().and_then(|last| text(last, "/id"));
+        let last = entries.last().and_then(|last| text(last, "id"));
         Ok((reading(&entries, read_at, LIST_LAG_SECS), last.filter(|_| has_more)))
     }
 

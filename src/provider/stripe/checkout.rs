@@ -6,28 +6,28 @@
 use serde_json::Value;
 
 use super::Sent;
-use super::field::{id, moment, number, org, text, user};
+use super::field::{at, id, moment, number, org, text, user};
 use super::payment::described;
 use crate::event::{Event, Payment, PlanRef, Record, State};
 use crate::payer::{Payer, PayerKind};
 use crate::status::Status;
 
 pub(super) fn event(sent: &Sent<'_>, session: &Value) -> Result<Event, &'static str> {
-    let payer = org(session, "/metadata").or_else(|| referred(session)).or_else(|| user(session, "/metadata"));
-    let customer = id(session, "/customer");
+    let payer = org(session, "metadata").or_else(|| referred(session)).or_else(|| user(session, "metadata"));
+    let customer = id(session, "customer");
     let event = sent.event(payer.as_ref(), customer.as_ref());
-    if text(session, "/mode").as_deref() != Some("payment") {
+    if text(session, "mode").as_deref() != Some("payment") {
         return Ok(event);
     }
 
     let has_failed = sent.event_type == "checkout.session.async_payment_failed";
     // A method that takes days is `unpaid` when the session is completed; another event follows.
-    let (status, rank) = match text(session, "/payment_status").as_deref() {
+    let (status, rank) = match text(session, "payment_status").as_deref() {
         _ if has_failed => ("failed", 1),
         Some("paid" | "no_payment_required") => ("paid", 2),
         _ => ("pending", 0),
     };
-    let payment_intent = id(session, "/payment_intent");
+    let payment_intent = id(session, "payment_intent");
     let payment = described(sent, session, status, rank)?;
     let id = payment_intent.clone().unwrap_or_else(|| payment.id.clone());
     let record = Record {
@@ -41,14 +41,14 @@ pub(super) fn event(sent: &Sent<'_>, session: &Value) -> Result<Event, &'static 
         // What was bought once has no end.
         state: Some(State::new(Status::Active)),
         trial: false,
-        started_at: moment(session, "/created"),
+        started_at: moment(session, "created"),
     };
     let payment = Payment {
         payer,
         customer,
         record: Some(record.id.clone()),
         payment: payment_intent,
-        amount: number(session, "/amount_total"),
+        amount: number(session, "amount_total"),
         charge_type: Some("checkout".to_owned()),
         id,
         ..payment
@@ -65,13 +65,14 @@ pub(super) fn order(id: &str) -> String {
 
 /// Clerk's ids tell organizations from users.
 fn referred(session: &Value) -> Option<Payer> {
-    let id = text(session, "/client_reference_id")?;
+    let id = text(session, "client_reference_id")?;
     Payer::new(if id.starts_with("org_") { PayerKind::Org } else { PayerKind::User }, id)
 }
 
 /// What was bought. A session in an event shows no line items, so the seller has to say it in the metadata.
 fn plan(session: &Value) -> Option<PlanRef> {
-    let said = ["/metadata/plan", "/metadata/price_id", "/line_items/data/0/price", "/line_items/data/0/price/product"];
-    let mut ids = said.iter().filter_map(|path| id(session, path));
+    let line = at(session, "line_items/data").and_then(|lines| lines.get(0)).unwrap_or(&Value::Null);
+    let said = [(session, "metadata/plan"), (session, "metadata/price_id"), (line, "price"), (line, "price/product")];
+    let mut ids = said.iter().filter_map(|(object, path)| id(object, path));
     Some(PlanRef { key: ids.next()?, id: ids.next(), free: false })
 }

@@ -13,20 +13,20 @@ use crate::event::{Event, Payment};
 pub(super) fn invoice(sent: &Sent<'_>, invoice: &Value) -> Result<Event, &'static str> {
     let is_paid = sent.event_type != "invoice.payment_failed";
     // Since basil what an invoice belongs to is its parent; the metadata there is the subscription's when it was finalized.
-    let payer = ["/parent/subscription_details/metadata", "/subscription_details/metadata", "/metadata"]
+    let payer = ["parent/subscription_details/metadata", "subscription_details/metadata", "metadata"]
         .iter()
         .find_map(|path| payer(invoice, path));
-    let of_subscription = id(invoice, "/parent/subscription_details/subscription");
+    let of_subscription = id(invoice, "parent/subscription_details/subscription");
     let payment = Payment {
         payer,
-        customer: id(invoice, "/customer"),
-        record: of_subscription.or_else(|| id(invoice, "/subscription")),
-        attempt: number(invoice, "/attempt_count")
+        customer: id(invoice, "customer"),
+        record: of_subscription.or_else(|| id(invoice, "subscription")),
+        attempt: number(invoice, "attempt_count")
             .and_then(|count| u32::try_from(count).ok())
             .filter(|count| *count > 0),
-        payment: id(invoice, "/payment_intent"),
-        amount: number(invoice, if is_paid { "/amount_paid" } else { "/amount_due" }),
-        charge_type: match text(invoice, "/billing_reason").as_deref() {
+        payment: id(invoice, "payment_intent"),
+        amount: number(invoice, if is_paid { "amount_paid" } else { "amount_due" }),
+        charge_type: match text(invoice, "billing_reason").as_deref() {
             Some("subscription_create") => Some("checkout".to_owned()),
             Some(reason) if reason.starts_with("subscription") => Some("recurring".to_owned()),
             _ => None,
@@ -38,23 +38,23 @@ pub(super) fn invoice(sent: &Sent<'_>, invoice: &Value) -> Result<Event, &'stati
 
 /// A charge of which something, or all, was given back. A refund does not end what was bought.
 pub(super) fn refund(sent: &Sent<'_>, charge: &Value) -> Result<Event, &'static str> {
-    let refunded = number(charge, "/amount_refunded");
+    let refunded = number(charge, "amount_refunded");
     let is_whole = match charge.get("refunded").and_then(Value::as_bool) {
         Some(is_whole) => is_whole,
-        None => refunded >= number(charge, "/amount"),
+        None => refunded >= number(charge, "amount"),
     };
     let (status, rank) = if is_whole { ("refunded", 1) } else { ("partially_refunded", 0) };
-    let created_at = moment(charge, "/created").unwrap_or(sent.at);
+    let created_at = moment(charge, "created").unwrap_or(sent.at);
     let payment = Payment { amount: refunded, created_at, ..of_charge(sent, charge, status, rank)? };
     Ok(about(sent, payment))
 }
 
 /// A dispute, whose money is gone unless it is won. `warning_closed` is an inquiry that came to nothing.
 pub(super) fn dispute(sent: &Sent<'_>, dispute: &Value) -> Result<Event, &'static str> {
-    let is_won = matches!(text(dispute, "/status").as_deref(), Some("won" | "warning_closed"));
+    let is_won = matches!(text(dispute, "status").as_deref(), Some("won" | "warning_closed"));
     let status = if is_won { "dispute_won" } else { "disputed" };
-    let created_at = moment(dispute, "/created").unwrap_or(sent.at);
-    let failure_code = text(dispute, "/reason");
+    let created_at = moment(dispute, "created").unwrap_or(sent.at);
+    let failure_code = text(dispute, "reason");
     let payment = Payment { created_at, failure_code, ..of_charge(sent, dispute, status, u8::from(is_won))? };
     Ok(about(sent, payment))
 }
@@ -62,13 +62,13 @@ pub(super) fn dispute(sent: &Sent<'_>, dispute: &Value) -> Result<Event, &'stati
 /// What is about a charge. Before basil a charge named its invoice. Since then it says nothing of what was bought: if that was
 /// an order, then the one of this payment; otherwise there is no record of that name.
 fn of_charge(sent: &Sent<'_>, object: &Value, status: &str, rank: u8) -> Result<Payment, &'static str> {
-    let payment_intent = id(object, "/payment_intent");
-    let of_invoice = id(object, "/invoice").or_else(|| id(object, "/charge/invoice"));
+    let payment_intent = id(object, "payment_intent");
+    let of_invoice = id(object, "invoice").or_else(|| id(object, "charge/invoice"));
     Ok(Payment {
-        payer: payer(object, "/metadata"),
-        customer: id(object, "/customer"),
+        payer: payer(object, "metadata"),
+        customer: id(object, "customer"),
         record: match of_invoice {
-            Some(_) => id(object, "/invoice/subscription"),
+            Some(_) => id(object, "invoice/subscription"),
             None => payment_intent.as_deref().map(order),
         },
         payment: payment_intent,
@@ -79,7 +79,7 @@ fn of_charge(sent: &Sent<'_>, object: &Value, status: &str, rank: u8) -> Result<
 /// What is read of all of them alike. Of two versions of the same second the one with the higher rank is newer.
 pub(super) fn described(sent: &Sent<'_>, object: &Value, status: &str, rank: u8) -> Result<Payment, &'static str> {
     Ok(Payment {
-        id: text(object, "/id").ok_or("a payment without an id")?,
+        id: text(object, "id").ok_or("a payment without an id")?,
         version: sent.version(rank),
         occurred_at: sent.at,
         payer: None,
@@ -88,8 +88,8 @@ pub(super) fn described(sent: &Sent<'_>, object: &Value, status: &str, rank: u8)
         attempt: None,
         payment: None,
         status: status.to_owned(),
-        amount: number(object, "/amount"),
-        currency: text(object, "/currency"),
+        amount: number(object, "amount"),
+        currency: text(object, "currency"),
         charge_type: None,
         created_at: sent.at,
         failure_code: None,

@@ -15,7 +15,7 @@
 use serde_json::Value;
 
 use super::Sent;
-use super::field::{id, moment, number, payer, text};
+use super::field::{at, id, moment, number, payer, text};
 use crate::event::{Event, PlanRef, Record, Seats, State};
 use crate::payer::Payer;
 use crate::status::Status;
@@ -32,15 +32,15 @@ pub(super) fn event(sent: &Sent<'_>, object: &Value) -> Result<Event, &'static s
 /// The records of a subscription: the first is that of the subscription itself.
 pub(super) fn records(sent: &Sent<'_>, object: &Value) -> Result<Vec<Record>, &'static str> {
     let subscription = Subscription {
-        id: text(object, "/id").ok_or("a subscription without an id")?,
+        id: text(object, "id").ok_or("a subscription without an id")?,
         status: if sent.event_type == DELETED {
             // It says that the subscription is over, whatever status is written beside it.
             Status::Ended
         } else {
-            status(&text(object, "/status").ok_or("a subscription without a status")?)
+            status(&text(object, "status").ok_or("a subscription without a status")?)
         },
-        payer: payer(object, "/metadata"),
-        customer: id(object, "/customer"),
+        payer: payer(object, "metadata"),
+        customer: id(object, "customer"),
         object,
         sent,
     };
@@ -48,12 +48,12 @@ pub(super) fn records(sent: &Sent<'_>, object: &Value) -> Result<Vec<Record>, &'
     let mut records = vec![subscription.record(subscription.id.clone(), first)];
     let mut shown = Vec::new();
     for item in further {
-        let item_id = text(item, "/id").ok_or("an item without an id")?;
+        let item_id = text(item, "id").ok_or("an item without an id")?;
         records.push(subscription.record(format!("{}/{item_id}", subscription.id), Some(item)));
         shown.push(item_id);
     }
     let (_, before) = sent.previous.map_or((None, Vec::new()), items);
-    for gone in before.into_iter().filter_map(|item| text(item, "/id")).filter(|gone| !shown.contains(gone)) {
+    for gone in before.into_iter().filter_map(|item| text(item, "id")).filter(|gone| !shown.contains(gone)) {
         records.push(subscription.ended(format!("{}/{gone}", subscription.id)));
     }
     Ok(records)
@@ -64,8 +64,8 @@ const DELETED: &str = "customer.subscription.deleted";
 
 /// The items, the first that was made apart from the others. Lists are shown in no documented order.
 fn items(subscription: &Value) -> (Option<&Value>, Vec<&Value>) {
-    let items = subscription.pointer("/items/data").and_then(Value::as_array).map_or([].as_slice(), Vec::as_slice);
-    let made = |item: &&Value| (number(item, "/created"), text(item, "/id"));
+    let items = at(subscription, "items/data").and_then(Value::as_array).map_or([].as_slice(), Vec::as_slice);
+    let made = |item: &&Value| (number(item, "created"), text(item, "id"));
     let first = items.iter().min_by_key(made);
     let further = items.iter().filter(|item| first.is_some_and(|first| made(item) != made(&first)));
     (first, further.collect())
@@ -96,11 +96,11 @@ impl Subscription<'_> {
         let state = self.state(item);
         Record {
             plan: self.plan(item),
-            trial: text(self.object, "/status").as_deref() == Some("trialing"),
+            trial: text(self.object, "status").as_deref() == Some("trialing"),
             // The first item is as old as the subscription, or stands for one that was.
-            started_at: moment(item, "/created")
+            started_at: moment(item, "created")
                 .filter(|_| id != self.id)
-                .or_else(|| moment(self.object, "/start_date").or_else(|| moment(self.object, "/created"))),
+                .or_else(|| moment(self.object, "start_date").or_else(|| moment(self.object, "created"))),
             ..self.with(id, state)
         }
     }
@@ -129,14 +129,14 @@ impl Subscription<'_> {
         let object = self.object;
         // Before basil the period was the subscription's; since then items may differ.
         let of_item = |path| moment(item, path).or_else(|| moment(object, path));
-        let period_start = of_item("/current_period_start");
-        let period_end = of_item("/current_period_end");
+        let period_start = of_item("current_period_start");
+        let period_end = of_item("current_period_end");
         let period_end = match self.status {
-            Status::Trialing => moment(object, "/trial_end").or(period_end),
+            Status::Trialing => moment(object, "trial_end").or(period_end),
             _ => period_end,
         };
         let at_period_end = object.get("cancel_at_period_end").and_then(Value::as_bool) == Some(true);
-        let cancel_at = moment(object, "/cancel_at").or(period_end.filter(|_| at_period_end));
+        let cancel_at = moment(object, "cancel_at").or(period_end.filter(|_| at_period_end));
         // What is to be canceled in a later period renews until then.
         let is_last_period = cancel_at.is_some_and(|cancel_at| period_end.is_none_or(|end| cancel_at <= end));
         let status = match &self.status {
@@ -146,20 +146,20 @@ impl Subscription<'_> {
         State {
             period_start,
             period_end: [period_end, cancel_at].into_iter().flatten().min(),
-            interval: ["/price/recurring/interval", "/plan/interval"]
+            interval: ["price/recurring/interval", "plan/interval"]
                 .iter()
                 .find_map(|path| text(item, path))
-                .or_else(|| text(object, "/plan/interval")),
+                .or_else(|| text(object, "plan/interval")),
             cancel_at,
-            canceled_at: moment(object, "/canceled_at"),
-            ended_at: (status == Status::Ended).then(|| moment(object, "/ended_at").unwrap_or(self.sent.at)),
+            canceled_at: moment(object, "canceled_at"),
+            ended_at: (status == Status::Ended).then(|| moment(object, "ended_at").unwrap_or(self.sent.at)),
             // A charge is due when the period it pays for begins. Any later clock would move with each further attempt, and
             // the days of grace would never run out. The period's end is that of the period that is not paid: how long Stripe
             // tries within it, and what comes then, is set in its dashboard.
             past_due_since: (status == Status::PastDue)
                 .then(|| period_start.filter(|start| *start <= self.sent.at).unwrap_or(self.sent.at)),
-            seats: number(item, "/quantity")
-                .or_else(|| number(object, "/quantity"))
+            seats: number(item, "quantity")
+                .or_else(|| number(object, "quantity"))
                 .and_then(|quantity| u32::try_from(quantity).ok())
                 .map(Seats::Limited),
             ..State::new(status)
@@ -168,7 +168,7 @@ impl Subscription<'_> {
 
     /// The price, and the product it is a price of. Prices were called plans; a subscription with one item had it itself.
     fn plan(&self, item: &Value) -> Option<PlanRef> {
-        let places = [(item, "/price"), (item, "/plan"), (self.object, "/plan")];
+        let places = [(item, "price"), (item, "plan"), (self.object, "plan")];
         let (place, path) = places.into_iter().find(|(place, path)| id(place, path).is_some())?;
         Some(PlanRef { key: id(place, path)?, id: id(place, &format!("{path}/product")), free: false })
     }
@@ -215,12 +215,12 @@ fn rank(sent: &Sent<'_>, subscription: &Value, now: &Status) -> u8 {
     let Some(previous) = sent.previous.filter(|previous| KEPT.iter().any(|name| previous.get(name).is_some())) else {
         return UNCHANGED.saturating_add(progress);
     };
-    let was_to_end = moment(previous, "/cancel_at").is_some()
+    let was_to_end = moment(previous, "cancel_at").is_some()
         || previous.get("cancel_at_period_end").and_then(Value::as_bool) == Some(true);
     let before = if was_to_end {
         Status::Canceled
     } else {
-        text(previous, "/status").or_else(|| text(subscription, "/status")).map_or(Status::Active, |text| status(&text))
+        text(previous, "status").or_else(|| text(subscription, "status")).map_or(Status::Active, |text| status(&text))
     };
     let before = before.progress();
     // One step above what it was and is no more.
