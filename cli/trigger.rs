@@ -127,6 +127,7 @@ impl Args {
             trial: self.trial,
             seats: self.seats,
             flat: self.flat,
+            event_id: self.event_id.clone(),
             instance_id: settings.value("CLERK_INSTANCE_ID"),
         }
     }

@@ -194,6 +194,19 @@ pub fn access(record: &StoredRecord, policy: &Policy, now: Timestamp) -> Access 
     }
 }
 
+/// Whether the newest event about a subscription left this item of it out; then it was taken off and is over.
+///
+/// Where a subscription is sent whole with several items, the first is the record of the subscription's own id, and the others
+/// are `<subscription>/<item>`, all with one version. So an item is part of the subscription as it now stands exactly when
+/// the same event set both, in whatever order events arrived.
+fn is_left_out(snapshot: &Snapshot, record: &StoredRecord) -> bool {
+    let Some(subscription) = record.subscription.as_deref() else { return false };
+    record.id.strip_prefix(subscription).is_some_and(|item| item.starts_with('/'))
+        && snapshot.records.iter().any(|first| {
+            first.provider == record.provider && first.id == subscription && first.event_id != record.event_id
+        })
+}
+
 /// Answers a question about the payers of these snapshots (a user, an organization, or both).
 #[must_use]
 pub fn decide<'a>(
@@ -305,8 +318,9 @@ struct View<'a> {
 impl<'a> View<'a> {
     fn new(snapshots: Vec<&'a Snapshot>, catalog: &'a Catalog, policy: &Policy, now: Timestamp) -> Self {
         let live = snapshots.iter().copied().filter(|snapshot| snapshot.deleted_at.is_none());
-        let held = live.flat_map(|snapshot| snapshot.records.iter().map(move |record| (&snapshot.payer, record)));
-        let held = held.map(|(payer, record)| {
+        let held = live.flat_map(|snapshot| snapshot.records.iter().map(move |record| (snapshot, record)));
+        let held = held.map(|(snapshot, record)| {
+            let payer = &snapshot.payer;
             let (plan, feature) = match grant::given(record) {
                 Some(Given::Plan(plan)) => (Some(plan), None),
                 Some(Given::Feature(feature)) => (None, Some(feature)),
@@ -320,6 +334,7 @@ impl<'a> View<'a> {
                 free: record.is_free() || plan.is_some_and(|plan| catalog.is_free(plan, payer.kind())),
                 // A record whose plan nobody knows may be paid for in full and still says nothing about what was bought.
                 access: match access(record, policy, now) {
+                    Access::Granted(..) if is_left_out(snapshot, record) => Access::Denied(Reason::Expired),
                     Access::Granted(..) if plan.is_none() && feature.is_none() => Access::Denied(Reason::UnknownPlan),
                     access => access,
                 },
