@@ -5,6 +5,7 @@
 
 mod clerk;
 mod paddle;
+mod polar;
 
 use plangate::event::Seats;
 use plangate::provider::Provider;
@@ -14,12 +15,17 @@ use serde_json::Value;
 use crate::failure::{Failure, usage};
 
 /// Every composer, by the provider's name.
-static COMPOSERS: &[&dyn Composer] = &[&clerk::Clerk, &paddle::Paddle];
+static COMPOSERS: &[&dyn Composer] = &[&clerk::Clerk, &paddle::Paddle, &polar::Polar];
 
 /// What makes a provider's events.
 pub trait Composer: Sync {
     /// The provider's name.
     fn provider(&self) -> &'static str;
+
+    /// What the ids of its events begin with.
+    fn id_prefix(&self) -> &'static str {
+        "msg_"
+    }
 
     /// Every type of event that can be made, in the order of the provider's documentation.
     fn event_types(&self) -> Vec<&'static str>;
@@ -52,10 +58,10 @@ pub struct Wish {
     pub seats: Option<Seats>,
     /// The flat form, where there are two.
     pub flat: bool,
-    /// The event's id, where the body has one.
-    pub event_id: Option<String>,
     /// The provider's instance (Clerk).
     pub instance_id: Option<String>,
+    /// The id of the event, where the body holds it.
+    pub event_id: String,
 }
 
 /// An event, ready to be signed.
@@ -113,8 +119,8 @@ mod tests {
             trial: false,
             seats: None,
             flat: false,
-            event_id: Some("evt_1".into()),
             instance_id: None,
+            event_id: "evt_1".into(),
         };
         let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         for composer in COMPOSERS {

@@ -79,20 +79,21 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
     let now = clock::now();
     let settings = LocalSettings::read()?;
     let provider = secrets::provider(&args.provider)?;
-    let composed = compose::composer(provider, &args.event)?.compose(&args.event, &args.wish(now, &settings))?;
+    let maker = compose::composer(provider, &args.event)?;
+    let event_id = match &args.event_id {
+        Some(id) if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            return Err(usage("--event-id goes into a header; give one of visible ASCII characters"));
+        }
+        Some(id) => id.clone(),
+        None => ids::fresh(maker.id_prefix())?,
+    };
+    let composed = maker.compose(&args.event, &args.wish(now, &event_id, &settings))?;
     let body = composed.body.to_string();
 
     // 2.
     let given: Vec<String> = args.secret.iter().cloned().collect();
     let secrets = secrets::read(provider, &given, &settings)?;
     let secret = secrets.first().ok_or_else(|| usage("there is no signing secret; give --secret"))?;
-    let event_id = match &args.event_id {
-        Some(id) if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            return Err(usage("--event-id goes into a header; give one of visible ASCII characters"));
-        }
-        Some(id) => id.clone(),
-        None => ids::fresh("msg_")?,
-    };
     let signature = provider.sign(secret, &event_id, args.sent_at.unwrap_or(now), body.as_bytes());
     let request = args.request(provider.name(), signature, body)?;
 
@@ -116,7 +117,7 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
 }
 
 impl Args {
-    fn wish(&self, now: Timestamp, settings: &LocalSettings) -> Wish {
+    fn wish(&self, now: Timestamp, event_id: &str, settings: &LocalSettings) -> Wish {
         Wish {
             user: self.user.clone(),
             org: self.org.clone(),
@@ -127,8 +128,8 @@ impl Args {
             trial: self.trial,
             seats: self.seats,
             flat: self.flat,
-            event_id: self.event_id.clone(),
             instance_id: settings.value("CLERK_INSTANCE_ID"),
+            event_id: event_id.to_owned(),
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod clerk;
 mod paddle;
+mod polar;
 mod reading;
 
 use crate::api::Api;
@@ -12,7 +13,7 @@ use crate::secret::{Secret, SecretError};
 use crate::time::Timestamp;
 
 /// Every provider, by name.
-pub static PROVIDERS: &[&dyn Provider] = &[&clerk::Clerk, &paddle::Paddle];
+pub static PROVIDERS: &[&dyn Provider] = &[&clerk::Clerk, &paddle::Paddle, &polar::Polar];
 
 /// The provider of that name, as in `/webhooks/{name}`.
 #[must_use]

@@ -63,6 +63,10 @@ impl Composer for Paddle {
         "paddle"
     }
 
+    fn id_prefix(&self) -> &'static str {
+        "evt_"
+    }
+
     fn event_types(&self) -> Vec<&'static str> {
         EVENTS.iter().map(|(event_type, _)| *event_type).collect()
     }
@@ -80,15 +84,11 @@ impl Composer for Paddle {
             Shape::Adjustment { status } => scene.adjustment(status),
             Shape::Customer => scene.customer(),
         };
-        let event_id = match &wish.event_id {
-            Some(id) => id.clone(),
-            None => ids::fresh("evt_")?,
-        };
         let body = json!({
             "data": data,
-            "event_id": event_id,
+            "event_id": wish.event_id,
             "event_type": event_type,
-            "notification_id": ids::stable("ntf_", &[&event_id]),
+            "notification_id": ids::stable("ntf_", &[&wish.event_id]),
             "occurred_at": micros(wish.at),
         });
         Ok(Composed { body, about: scene.payer })

@@ -10,7 +10,7 @@
 
 use serde_json::Value;
 
-use super::reading::{self, Object, Sent, id_of_body};
+use super::reading::{self, Object, Sent, due_at, id_of_body};
 use super::{Ours, Provider};
 use crate::delivery::{Delivery, Verified, VerifyError};
 use crate::event::{Event, ParseError, Parsed, Payment, PlanRef, Record, Seats, State};
@@ -168,14 +168,13 @@ fn state(data: Object<'_>, told: Status, occurred_at: Timestamp) -> Result<State
     };
     Ok(match (&state.status, stops_at) {
         (Status::Canceled, _) => State { ended_at: canceled_at, status: Status::Ended, ..state },
-        // What is to be canceled stays `active` until then, and only the scheduled change tells.
-        (Status::Active | Status::Trialing, Some(at)) => {
-            State { period_end: Some(period_end.map_or(at, |end| end.min(at))), status: Status::Canceled, ..state }
+        // What is to be canceled stays `active` until then, and only the scheduled change tells. What ends
+        // in a later period renews until then.
+        (Status::Active | Status::Trialing, Some(at)) if period_end.is_none_or(|end| at <= end) => {
+            State { period_end: Some(at), status: Status::Canceled, ..state }
         }
         (Status::PastDue, _) => {
-            // A subscription goes into its next period before that is paid, so what was paid for ended when the period
-            // began that is now shown as the current one.
-            let due_at = [period_start, period_end].into_iter().flatten().filter(|at| *at <= occurred_at).max();
+            let due_at = due_at(period_start, period_end, occurred_at);
             State { past_due_since: due_at.or(Some(occurred_at)), period_end: due_at.or(period_end), ..state }
         }
         _ => state,

@@ -14,6 +14,7 @@ use crate::payer::{Payer, PayerKind};
 use crate::time::Timestamp;
 
 /// What the parts of an event share: when it was sent, and the id that settles ties.
+#[derive(Clone, Copy)]
 pub(super) struct Sent<'a> {
     pub(super) event_type: &'a str,
     pub(super) event_id: &'a str,
@@ -75,6 +76,17 @@ pub(super) fn id_of_body(body: &[u8]) -> String {
     format!("sha256_{}", hex_signature::hex(&Sha256::digest(body)))
 }
 
+/// When a charge that failed was due, by the period that a past due subscription shows. Who charges in advance goes into the
+/// next period before that is paid: what was paid for then ended when the period began that is shown as the current one. Any
+/// later clock would move with each further attempt, and the days of grace would never run out.
+pub(super) fn due_at(
+    period_start: Option<Timestamp>,
+    period_end: Option<Timestamp>,
+    occurred_at: Timestamp,
+) -> Option<Timestamp> {
+    [period_start, period_end].into_iter().flatten().filter(|at| *at <= occurred_at).max()
+}
+
 /// The fields of a JSON object.
 #[derive(Clone, Copy)]
 pub(super) struct Object<'a>(pub(super) &'a Value);
@@ -112,6 +124,11 @@ impl<'a> Object<'a> {
         self.field(name, "a whole number", |value| value.as_i64().or_else(|| value.as_str()?.parse().ok()))
     }
 
+    /// Whether a flag is set.
+    pub(super) fn flag(self, name: &str) -> Result<bool, String> {
+        Ok(self.field(name, "true or false", Value::as_bool)?.unwrap_or(false))
+    }
+
     /// The object in a field; an absent one has no fields.
     pub(super) fn object(self, name: &str) -> Result<Object<'a>, String> {
         let object = self.field(name, "an object", |value| value.is_object().then_some(value))?;
@@ -121,6 +138,11 @@ impl<'a> Object<'a> {
     /// The list in a field; an absent one is empty.
     pub(super) fn list(self, name: &str) -> Result<&'a [Value], String> {
         Ok(self.field(name, "a list", Value::as_array)?.map_or(&[], Vec::as_slice))
+    }
+
+    /// The payer that a field names by id alone: an organization's begins with `org_`, as Clerk's do.
+    pub(super) fn payer(self, name: &str) -> Result<Option<Payer>, String> {
+        self.text(name)?.map(|id| payer(PayerKind::User, id)).transpose()
     }
 
     /// The payer that free fields of the operator's own name, the organization first. What else is in them, and of what
