@@ -92,6 +92,9 @@ fn headers<'a>(timestamp: &'a str, signature: &'a str) -> [(&'a str, &'a str); 3
     [("webhook-id", ID), ("webhook-timestamp", timestamp), ("webhook-signature", signature)]
 }
 
+/// The headers of time and signature.
+type Signed = (String, String);
+
 #[test]
 fn every_case_of_polars_own_libraries_has_one_answer() {
     use VerifyError::{MalformedTimestamp, NoMatchingSignature, TimestampTooNew, TimestampTooOld};
@@ -110,7 +113,7 @@ fn every_case_of_polars_own_libraries_has_one_answer() {
     let signed = |timestamp: &str| (timestamp.to_owned(), signature(key, timestamp, BODY));
     let with = |signature: String| (now.clone(), signature);
     let ok = || Ok(ID.to_owned());
-    let cases: [(&str, (String, String), Result<String, VerifyError>); 16] = [
+    let cases: [(&str, Signed, Result<String, VerifyError>); 16] = [
         ("the bytes of the whole text", with(good.clone()), ok()),
         ("the decoded secret", with(signature(&decoded, &now, BODY)), ok()),
         ("the text without its prefix", with(signature(&key["whsec_".len()..], &now, BODY)), Err(NoMatchingSignature)),
