@@ -4,6 +4,8 @@
 //! thing at the receiver.
 
 mod clerk;
+mod paddle;
+mod polar;
 mod stripe;
 
 use plangate::event::Seats;
@@ -14,7 +16,7 @@ use serde_json::Value;
 use crate::failure::{Failure, usage};
 
 /// Every composer, by the provider's name.
-static COMPOSERS: &[&dyn Composer] = &[&clerk::Clerk, &stripe::Stripe];
+static COMPOSERS: &[&dyn Composer] = &[&clerk::Clerk, &paddle::Paddle, &polar::Polar, &stripe::Stripe];
 
 /// What makes a provider's events.
 pub trait Composer: Sync {
@@ -92,6 +94,10 @@ pub fn composer(provider: &dyn Provider, event_type: &str) -> Result<&'static dy
 
 #[cfg(test)]
 mod tests {
+    use plangate::delivery::{Delivery, Headers};
+    use plangate::event::{IgnoredReason, Parsed};
+    use plangate::provider::Ours;
+
     use super::*;
 
     #[test]
@@ -99,5 +105,45 @@ mod tests {
         let providers: Vec<_> = plangate::provider::PROVIDERS.iter().map(|provider| provider.name()).collect();
         let composers: Vec<_> = COMPOSERS.iter().map(|composer| composer.provider()).collect();
         assert_eq!(composers, providers);
+    }
+
+    #[test]
+    fn every_event_verifies_as_signed_and_can_be_read() {
+        let at = Timestamp::from_secs(1_767_225_600);
+        let wish = Wish {
+            user: None,
+            org: Some("org_7".into()),
+            plan: None,
+            status: None,
+            at,
+            period_end: None,
+            trial: false,
+            seats: None,
+            flat: false,
+            instance_id: None,
+            event_id: "evt_1".into(),
+        };
+        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        for composer in COMPOSERS {
+            let provider = plangate::provider::named(composer.provider()).unwrap();
+            let secret = provider.parse_secret(provider.secret_names()[0], secret).unwrap();
+            for event_type in composer.event_types() {
+                // Clerk has events of users, who are in no organization.
+                let org = wish.org.clone().filter(|_| !event_type.starts_with("user."));
+                let composed = composer.compose(event_type, &Wish { org, ..wish.clone() }).unwrap();
+                let body = composed.body.to_string().into_bytes();
+                let headers = Headers::new(provider.sign(&secret, "evt_1", at, &body));
+                let delivery = Delivery { headers, body };
+                let ours = Ours::default();
+                let verified = provider.verify(&delivery, std::slice::from_ref(&secret), &ours, at).unwrap();
+                assert_eq!(verified.event_id(), "evt_1", "{event_type}");
+                match provider.parse(&verified, &ours).unwrap() {
+                    Parsed::Event(event) => assert_eq!(event.event_type, event_type),
+                    Parsed::Ignored { reason, .. } => {
+                        assert_eq!(reason, IgnoredReason::UnusedType, "{event_type}");
+                    }
+                }
+            }
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::grant::{self, Given};
 use crate::ordered::{self, Map, Set};
 use crate::payer::{Payer, PayerKind};
 use crate::question::{Condition, Question, What};
+use crate::reconcile::is_reading;
 use crate::snapshot::{Snapshot, StoredRecord};
 use crate::status::Status;
 use crate::time::{DAY_MS, HOUR_MS, Timestamp};
@@ -206,6 +207,24 @@ pub fn is_revoked(record: &StoredRecord, policy: &Policy) -> bool {
     policy.refunds_revoke && record.refunded_at.is_some_and(|refunded_at| refunded_at >= since)
 }
 
+/// Whether the newest event about a subscription left this item of it out; then it was taken off and is over.
+///
+/// Where a subscription is sent whole with several items, the first is the record of the subscription's own id, and the others
+/// are `<subscription>/<item>`, all with one version. So an item is part of the subscription as it now stands exactly when
+/// the same event set both, in whatever order events arrived. A reading of the provider's API is stored record by record, so it
+/// says nothing of this.
+fn is_left_out(snapshot: &Snapshot, record: &StoredRecord) -> bool {
+    let Some(subscription) = record.subscription.as_deref() else { return false };
+    record.id.strip_prefix(subscription).is_some_and(|item| item.starts_with('/'))
+        && snapshot.records.iter().any(|first| {
+            first.provider == record.provider
+                && first.id == subscription
+                && first.event_id != record.event_id
+                && !is_reading(&first.event_id)
+                && !is_reading(&record.event_id)
+        })
+}
+
 /// Answers a question about the payers of these snapshots (a user, an organization, or both).
 #[must_use]
 pub fn decide<'a>(
@@ -317,8 +336,9 @@ struct View<'a> {
 impl<'a> View<'a> {
     fn new(snapshots: Vec<&'a Snapshot>, catalog: &'a Catalog, policy: &Policy, now: Timestamp) -> Self {
         let live = snapshots.iter().copied().filter(|snapshot| snapshot.deleted_at.is_none());
-        let held = live.flat_map(|snapshot| snapshot.records.iter().map(move |record| (&snapshot.payer, record)));
-        let held = held.map(|(payer, record)| {
+        let held = live.flat_map(|snapshot| snapshot.records.iter().map(move |record| (snapshot, record)));
+        let held = held.map(|(snapshot, record)| {
+            let payer = &snapshot.payer;
             let (plan, feature) = match grant::given(record) {
                 Some(Given::Plan(plan)) => (Some(plan), None),
                 Some(Given::Feature(feature)) => (None, Some(feature)),
@@ -332,6 +352,7 @@ impl<'a> View<'a> {
                 free: record.is_free() || plan.is_some_and(|plan| catalog.is_free(plan, payer.kind())),
                 // A record whose plan nobody knows may be paid for in full and still says nothing about what was bought.
                 access: match access(record, policy, now) {
+                    Access::Granted(..) if is_left_out(snapshot, record) => Access::Denied(Reason::Expired),
                     Access::Granted(..) if plan.is_none() && feature.is_none() => Access::Denied(Reason::UnknownPlan),
                     access => access,
                 },

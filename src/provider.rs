@@ -2,6 +2,9 @@
 //! settings derive from its name.
 
 mod clerk;
+mod paddle;
+mod polar;
+mod reading;
 mod stripe;
 
 use crate::api::Api;
@@ -11,7 +14,7 @@ use crate::secret::{Secret, SecretError};
 use crate::time::Timestamp;
 
 /// Every provider, by name.
-pub static PROVIDERS: &[&dyn Provider] = &[&clerk::Clerk, &stripe::Stripe];
+pub static PROVIDERS: &[&dyn Provider] = &[&clerk::Clerk, &paddle::Paddle, &polar::Polar, &stripe::Stripe];
 
 /// The provider of that name, as in `/webhooks/{name}`.
 #[must_use]

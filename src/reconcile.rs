@@ -148,6 +148,12 @@ fn difference(shown: Shown, held: Option<&HeldRecord>, read_at: Timestamp) -> Di
     Difference { event_id, event }
 }
 
+/// Whether a record rests on what was read from a provider's API, by the id of the event that set it.
+#[must_use]
+pub fn is_reading(event_id: &str) -> bool {
+    event_id.starts_with(UNDELIVERED) || event_id.starts_with(REREAD)
+}
+
 /// Names the step from what is held to what is shown, so that two who take it at once take it once.
 fn step(record: &Record, held: Option<&HeldRecord>) -> String {
     let mut digest = Sha256::new();

@@ -14,6 +14,8 @@ pub(crate) const MAC_BYTES: usize = 32;
 pub struct Secret {
     mac: Hmac<Sha256>,
     use_: Use,
+    /// Where one text may stand for two keys, the other one.
+    other: Option<Box<Secret>>,
 }
 
 /// What a secret is for, where a provider has several kinds.
@@ -36,7 +38,7 @@ impl Secret {
         }
         // HMAC takes a key of any length; its constructor is fallible only because other MACs are pickier.
         let mac = Hmac::new_from_slice(bytes).map_err(|_| SecretError::Empty)?;
-        Ok(Self { mac, use_: Use::Signing })
+        Ok(Self { mac, use_: Use::Signing, other: None })
     }
 
     /// The value of a header.
@@ -45,6 +47,17 @@ impl Secret {
     /// [`SecretError::Empty`] when there is none.
     pub fn header(text: &str) -> Result<Self, SecretError> {
         Ok(Self { use_: Use::Header, ..Self::new(text.as_bytes())? })
+    }
+
+    /// This key or the other one: what is signed with either fits.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self { other: Some(Box::new(other)), ..self }
+    }
+
+    /// The keys that may have been signed with; one signs with the first.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.other.as_deref())
     }
 
     /// What it is for.

@@ -34,6 +34,13 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 pub const HEADERS: [(&str, &str); 3] =
     [("svix-id", "webhook-id"), ("svix-timestamp", "webhook-timestamp"), ("svix-signature", "webhook-signature")];
 
+/// The headers of the scheme under their Standard Webhooks names alone, for senders that never were Svix's customers.
+pub const STANDARD_HEADERS: [(&str, &str); 3] = [
+    ("webhook-id", "webhook-id"),
+    ("webhook-timestamp", "webhook-timestamp"),
+    ("webhook-signature", "webhook-signature"),
+];
+
 /// Reads a secret: base64, with or without its `whsec_` prefix, padding and surrounding white space.
 ///
 /// # Errors
@@ -45,7 +52,15 @@ pub fn parse_secret(text: &str) -> Result<Secret, SecretError> {
     Secret::new(&bytes)
 }
 
-/// Checks a delivery against every secret we hold.
+/// [`verify_under`] the headers' Svix names or their Standard Webhooks names.
+///
+/// # Errors
+/// As there.
+pub fn verify<'a>(delivery: &'a Delivery, secrets: &[Secret], now: Timestamp) -> Result<Verified<'a>, VerifyError> {
+    verify_under(&HEADERS, delivery, secrets, now)
+}
+
+/// Checks a delivery, with these names of headers, against every secret we hold.
 ///
 /// 1. The three headers are there ([`VerifyError::MissingHeaders`]).
 /// 2. The timestamp is 1 to 12 digits ([`VerifyError::MalformedTimestamp`]) and within [`TOLERANCE_SECS`] of `now`.
@@ -53,13 +68,18 @@ pub fn parse_secret(text: &str) -> Result<Secret, SecretError> {
 ///
 /// # Errors
 /// The first of these that fails.
-pub fn verify<'a>(delivery: &'a Delivery, secrets: &[Secret], now: Timestamp) -> Result<Verified<'a>, VerifyError> {
+pub fn verify_under<'a>(
+    names: &[(&'static str, &'static str); 3],
+    delivery: &'a Delivery,
+    secrets: &[Secret],
+    now: Timestamp,
+) -> Result<Verified<'a>, VerifyError> {
     // 1.
     let [id, timestamp, signatures] =
-        HEADERS.map(|(svix, standard)| delivery.headers.value(svix).or_else(|| delivery.headers.value(standard)));
+        names.map(|(first, second)| delivery.headers.value(first).or_else(|| delivery.headers.value(second)));
     let (Some(id), Some(timestamp), Some(signatures)) = (&id, &timestamp, &signatures) else {
         let present = [id.is_some(), timestamp.is_some(), signatures.is_some()];
-        let missing = HEADERS.iter().zip(present).filter(|(_, present)| !present).map(|((svix, _), _)| *svix);
+        let missing = names.iter().zip(present).filter(|(_, present)| !present).map(|((first, _), _)| *first);
         return Err(VerifyError::MissingHeaders(missing.collect()));
     };
 
@@ -75,7 +95,7 @@ pub fn verify<'a>(delivery: &'a Delivery, secrets: &[Secret], now: Timestamp) ->
 
     // 3. Every pair is tried, so that the time taken does not tell which one fitted.
     let mut fits = subtle::Choice::from(0);
-    for secret in secrets {
+    for secret in secrets.iter().flat_map(Secret::keys) {
         let expected = mac(secret, id, timestamp, &delivery.body);
         for candidate in signatures.split(' ').filter_map(parse_signature) {
             fits |= expected.ct_eq(&candidate);
@@ -91,10 +111,22 @@ pub fn verify<'a>(delivery: &'a Delivery, secrets: &[Secret], now: Timestamp) ->
 /// The three headers, under their Svix names, that a sender puts on a body.
 #[must_use]
 pub fn sign(secret: &Secret, id: &str, now: Timestamp, body: &[u8]) -> Vec<(&'static str, String)> {
+    sign_under(&HEADERS, secret, id, now, body)
+}
+
+/// The three headers, under the first of these names each, that a sender puts on a body.
+#[must_use]
+pub fn sign_under(
+    names: &[(&'static str, &'static str); 3],
+    secret: &Secret,
+    id: &str,
+    now: Timestamp,
+    body: &[u8],
+) -> Vec<(&'static str, String)> {
     let timestamp = now.as_secs().to_string();
     let signature = format!("v1,{}", STANDARD.encode(mac(secret, id, &timestamp, body)));
     let values = [id.to_owned(), timestamp, signature];
-    HEADERS.iter().map(|(svix, _)| *svix).zip(values).collect()
+    names.iter().map(|(first, _)| *first).zip(values).collect()
 }
 
 fn mac(secret: &Secret, id: &str, timestamp: &str, body: &[u8]) -> [u8; MAC_BYTES] {
