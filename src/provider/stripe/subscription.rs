@@ -3,8 +3,8 @@
 //! **Several items.** A record holds one plan, so the first item made is the record `sub_…` and each further one a record
 //! `sub_…/si_…`. The record of the subscription is then always there and is told by every event, whether there is one item or
 //! many. An item that is taken out is ended by the event that takes it out, whose `previous_attributes` list the items as
-//! they were. If that event never comes, the record of the item still ends with the period it was last seen in: what renews
-//! an item is an event that shows it.
+//! they were. If that event never comes, `decide` takes the item for over as soon as another one shows the subscription without
+//! it.
 //!
 //! **Order.** `created` of an event tells seconds, and Stripe changes one object several times in a second. See [`rank`].
 //!
