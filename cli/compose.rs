@@ -4,6 +4,7 @@
 //! thing at the receiver.
 
 mod clerk;
+mod lemonsqueezy;
 
 use plangate::event::Seats;
 use plangate::provider::Provider;
@@ -13,7 +14,7 @@ use serde_json::Value;
 use crate::failure::{Failure, usage};
 
 /// Every composer, by the provider's name.
-static COMPOSERS: &[&dyn Composer] = &[&clerk::Clerk];
+static COMPOSERS: &[&dyn Composer] = &[&clerk::Clerk, &lemonsqueezy::LemonSqueezy];
 
 /// What makes a provider's events.
 pub trait Composer: Sync {

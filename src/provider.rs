@@ -2,6 +2,8 @@
 //! settings derive from its name.
 
 mod clerk;
+mod lemonsqueezy;
+mod object;
 
 use crate::api::Api;
 use crate::delivery::{Delivery, Verified, VerifyError};
@@ -10,7 +12,7 @@ use crate::secret::{Secret, SecretError};
 use crate::time::Timestamp;
 
 /// Every provider, by name.
-pub static PROVIDERS: &[&dyn Provider] = &[&clerk::Clerk];
+pub static PROVIDERS: &[&dyn Provider] = &[&clerk::Clerk, &lemonsqueezy::LemonSqueezy];
 
 /// The provider of that name, as in `/webhooks/{name}`.
 #[must_use]

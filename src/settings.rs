@@ -398,12 +398,14 @@ mod tests {
     #[test]
     fn nothing_set_names_everything_that_is_needed_at_once() {
         let settings = read(&[]);
-        assert_eq!(
-            settings.complaint().unwrap(),
-            "CLERK_WEBHOOK_SIGNING_SECRET is not set: no webhook can be verified; \
+        let secrets: Vec<_> = PROVIDERS.iter().map(|provider| provider.secret_names()[0]).collect();
+        let expected = format!(
+            "{} is not set: no webhook can be verified; \
              CLERK_JWT_KEY, CLERK_PUBLISHABLE_KEY or CLERK_SECRET_KEY is not set: no session token can be verified; \
-             API_KEYS is not set: no server can ask"
+             API_KEYS is not set: no server can ask",
+            secrets.join(" or ")
         );
+        assert_eq!(settings.complaint().unwrap(), expected);
         assert!(!settings.is_sound());
         assert_eq!(settings.snapshot_ttl_secs, 300);
         assert_eq!(settings.policy, Policy::default());

@@ -152,10 +152,16 @@ fn verify_reads_raw_bytes_and_the_clock() {
     assert!(ran.stdout.starts_with("timestamp_out_of_tolerance: "), "{}", ran.stdout);
 }
 
+/// What is said of a provider that there is not.
+fn nobody() -> String {
+    let names: Vec<_> = provider::PROVIDERS.iter().map(|known| format!("`{}`", known.name())).collect();
+    format!("`nobody` is no provider; there is {}\n", names.join(", "))
+}
+
 #[test]
 fn verify_refuses_what_it_cannot_use() {
     let cases: &[(&[&str], &str)] = &[
-        (&["verify", "nobody"], "`nobody` is no provider; there is `clerk`\n"),
+        (&["verify", "nobody"], &nobody()),
         (
             &["verify", "clerk"],
             "there is no signing secret for `clerk`; give --secret, or set CLERK_WEBHOOK_SIGNING_SECRET in the \
@@ -775,7 +781,7 @@ fn trigger_refuses_options_that_an_event_has_no_place_for() {
         assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr), (2, "", format!("{expected}\n")), "{options}");
     }
     let ran = run(&mut plangate(&["trigger", "nobody", "user.created"]), "");
-    assert_eq!((ran.code, ran.stderr.as_str()), (2, "`nobody` is no provider; there is `clerk`\n"));
+    assert_eq!((ran.code, ran.stderr.as_str()), (2, nobody().as_str()));
     for options in ["user.created --at tomorrow", "subscriptionItem.active --seats few", ""] {
         assert_eq!(run(trigger(&[]).args(options.split_whitespace()), "").code, 2, "{options}");
     }
