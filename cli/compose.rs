@@ -5,6 +5,7 @@
 
 mod clerk;
 mod lemonsqueezy;
+mod revenuecat;
 
 use plangate::event::Seats;
 use plangate::provider::Provider;
@@ -14,7 +15,7 @@ use serde_json::Value;
 use crate::failure::{Failure, usage};
 
 /// Every composer, by the provider's name.
-static COMPOSERS: &[&dyn Composer] = &[&clerk::Clerk, &lemonsqueezy::LemonSqueezy];
+static COMPOSERS: &[&dyn Composer] = &[&clerk::Clerk, &lemonsqueezy::LemonSqueezy, &revenuecat::RevenueCat];
 
 /// What makes a provider's events.
 pub trait Composer: Sync {

@@ -1,6 +1,7 @@
 //! `plangate trigger`: signs a realistic event as its provider would, and sends it.
 
 use plangate::event::Seats;
+use plangate::secret::Use;
 use plangate::time::Timestamp;
 
 use crate::compose::{self, Wish};
@@ -85,7 +86,6 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
     // 2.
     let given: Vec<String> = args.secret.iter().cloned().collect();
     let secrets = secrets::read(provider, &given, &settings)?;
-    let secret = secrets.first().ok_or_else(|| usage("there is no signing secret; give --secret"))?;
     let event_id = match &args.event_id {
         Some(id) if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_graphic()) => {
             return Err(usage("--event-id goes into a header; give one of visible ASCII characters"));
@@ -93,7 +93,11 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
         Some(id) => id.clone(),
         None => ids::fresh("msg_")?,
     };
-    let signature = provider.sign(secret, &event_id, args.sent_at.unwrap_or(now), body.as_bytes());
+    // Of each kind of secret the first: who has several kinds proves a delivery by all of them.
+    let first = |use_| secrets.iter().find(|secret| secret.use_() == use_);
+    let signature = [Use::Signing, Use::Header].into_iter().filter_map(first);
+    let sent_at = args.sent_at.unwrap_or(now);
+    let signature = signature.flat_map(|secret| provider.sign(secret, &event_id, sent_at, body.as_bytes())).collect();
     let request = args.request(provider.name(), signature, body)?;
 
     // 3.

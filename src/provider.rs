@@ -4,6 +4,7 @@
 mod clerk;
 mod lemonsqueezy;
 mod object;
+mod revenuecat;
 
 use crate::api::Api;
 use crate::delivery::{Delivery, Verified, VerifyError};
@@ -12,7 +13,7 @@ use crate::secret::{Secret, SecretError};
 use crate::time::Timestamp;
 
 /// Every provider, by name.
-pub static PROVIDERS: &[&dyn Provider] = &[&clerk::Clerk, &lemonsqueezy::LemonSqueezy];
+pub static PROVIDERS: &[&dyn Provider] = &[&clerk::Clerk, &lemonsqueezy::LemonSqueezy, &revenuecat::RevenueCat];
 
 /// The provider of that name, as in `/webhooks/{name}`.
 #[must_use]

@@ -24,6 +24,12 @@ impl<'a> Object<'a> {
         Self(self.0.get(name).unwrap_or(&Value::Null))
     }
 
+    /// The texts of a list.
+    pub(super) fn texts(self, name: &str) -> impl Iterator<Item = &'a str> {
+        let list = self.0.get(name).and_then(Value::as_array).into_iter().flatten();
+        list.filter_map(Value::as_str).filter(|text| !text.is_empty())
+    }
+
     fn field(self, name: &str) -> Option<&'a Value> {
         self.0.get(name).filter(|value| !value.is_null() && value.as_str() != Some(""))
     }
@@ -51,6 +57,11 @@ impl<'a> Object<'a> {
     /// A whole number.
     pub(super) fn whole(self, name: &str) -> Result<Option<i64>, String> {
         self.field(name).map(|number| number.as_i64().ok_or_else(|| format!("`{name}` is no whole number"))).transpose()
+    }
+
+    /// A number, whole or not.
+    pub(super) fn number(self, name: &str) -> Result<Option<f64>, String> {
+        self.field(name).map(|number| number.as_f64().ok_or_else(|| format!("`{name}` is no number"))).transpose()
     }
 
     /// Yes or no.
