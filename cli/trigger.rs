@@ -1,6 +1,7 @@
 //! `plangate trigger`: signs a realistic event as its provider would, and sends it.
 
 use plangate::event::Seats;
+use plangate::secret::Use;
 use plangate::time::Timestamp;
 
 use crate::compose::{self, Wish};
@@ -93,8 +94,11 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
     // 2.
     let given: Vec<String> = args.secret.iter().cloned().collect();
     let secrets = secrets::read(provider, &given, &settings)?;
-    let secret = secrets.first().ok_or_else(|| usage("there is no signing secret; give --secret"))?;
-    let signature = provider.sign(secret, &event_id, args.sent_at.unwrap_or(now), body.as_bytes());
+    // Of each kind of secret the first: who has several kinds proves a delivery by all of them.
+    let first = |use_| secrets.iter().find(|secret| secret.use_() == use_);
+    let signature = [Use::Signing, Use::Header].into_iter().filter_map(first);
+    let sent_at = args.sent_at.unwrap_or(now);
+    let signature = signature.flat_map(|secret| provider.sign(secret, &event_id, sent_at, body.as_bytes())).collect();
     let request = args.request(provider.name(), signature, body)?;
 
     // 3.

@@ -2,9 +2,12 @@
 //! settings derive from its name.
 
 mod clerk;
+mod lemonsqueezy;
+mod object;
 mod paddle;
 mod polar;
 mod reading;
+mod revenuecat;
 mod stripe;
 
 use crate::api::Api;
@@ -14,7 +17,14 @@ use crate::secret::{Secret, SecretError};
 use crate::time::Timestamp;
 
 /// Every provider, by name.
-pub static PROVIDERS: &[&dyn Provider] = &[&clerk::Clerk, &paddle::Paddle, &polar::Polar, &stripe::Stripe];
+pub static PROVIDERS: &[&dyn Provider] = &[
+    &clerk::Clerk,
+    &lemonsqueezy::LemonSqueezy,
+    &paddle::Paddle,
+    &polar::Polar,
+    &revenuecat::RevenueCat,
+    &stripe::Stripe,
+];
 
 /// The provider of that name, as in `/webhooks/{name}`.
 #[must_use]

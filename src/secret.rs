@@ -13,9 +13,10 @@ pub(crate) const MAC_BYTES: usize = 32;
 #[derive(Clone)]
 pub struct Secret {
     mac: Hmac<Sha256>,
-    use_: Use,
     /// Where one text may stand for two keys, the other one.
     other: Option<Box<Secret>>,
+    /// The text of a header, which is sent as it is; a key is never wanted back.
+    header: Option<Box<str>>,
 }
 
 /// What a secret is for, where a provider has several kinds.
@@ -38,7 +39,7 @@ impl Secret {
         }
         // HMAC takes a key of any length; its constructor is fallible only because other MACs are pickier.
         let mac = Hmac::new_from_slice(bytes).map_err(|_| SecretError::Empty)?;
-        Ok(Self { mac, use_: Use::Signing, other: None })
+        Ok(Self { mac, header: None, other: None })
     }
 
     /// The value of a header.
@@ -46,7 +47,7 @@ impl Secret {
     /// # Errors
     /// [`SecretError::Empty`] when there is none.
     pub fn header(text: &str) -> Result<Self, SecretError> {
-        Ok(Self { use_: Use::Header, ..Self::new(text.as_bytes())? })
+        Ok(Self { header: Some(text.into()), ..Self::new(text.as_bytes())? })
     }
 
     /// This key or the other one: what is signed with either fits.
@@ -63,7 +64,13 @@ impl Secret {
     /// What it is for.
     #[must_use]
     pub fn use_(&self) -> Use {
-        self.use_
+        if self.header.is_some() { Use::Header } else { Use::Signing }
+    }
+
+    /// The value of the header, where that is what it is: for those who send it.
+    #[must_use]
+    pub fn header_value(&self) -> Option<&str> {
+        self.header.as_deref()
     }
 
     /// Whether this is the text that was presented, in constant time: the two are keys of one MAC, and equal where those
@@ -117,7 +124,9 @@ mod tests {
     #[test]
     fn a_secret_does_not_show_itself_and_is_never_empty() {
         assert_eq!(format!("{:?}", Secret::new(b"hunter2").unwrap()), "[redacted]");
+        assert_eq!(format!("{:?}", Secret::header("hunter2").unwrap()), "[redacted]");
         assert_eq!(Secret::new(b"").unwrap_err(), SecretError::Empty);
+        assert_eq!(Secret::header("").unwrap_err(), SecretError::Empty);
         assert_eq!(SecretError::Empty.to_string(), "holds no key");
         assert_eq!(SecretError::NotBase64.to_string(), "is not base64 after its `whsec_` prefix");
     }

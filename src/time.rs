@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, SecondsFormat};
+use chrono::{DateTime, Datelike, SecondsFormat};
 use serde::{Serialize, Serializer};
 
 /// Milliseconds in one hour.
@@ -65,6 +65,12 @@ impl Timestamp {
     #[must_use]
     pub fn as_secs(self) -> i64 {
         self.0.div_euclid(1000)
+    }
+
+    /// The day of the month, in UTC, from 1.
+    #[must_use]
+    pub fn day_of_month(self) -> i64 {
+        DateTime::from_timestamp_millis(self.0).map_or(1, |moment| moment.day().into())
     }
 
     /// This moment `millis` later (or earlier, when negative), without overflow.
@@ -159,6 +165,8 @@ mod tests {
             Some(Timestamp::from_millis(1_767_225_600_120))
         );
         assert_eq!(Timestamp::parse_rfc3339("2026-01-01"), None);
+        assert_eq!(Timestamp::from_millis(1_767_225_600_000 - 1).day_of_month(), 31);
+        assert_eq!(Timestamp::from_millis(1_767_225_600_000).day_of_month(), 1);
     }
 
     #[test]

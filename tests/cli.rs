@@ -884,6 +884,24 @@ fn trigger_takes_the_secret_from_the_option_then_the_environment_then_dev_vars()
 }
 
 #[test]
+fn trigger_proves_an_event_by_every_kind_of_secret_that_is_set() {
+    let headers = |settings: &[(&str, &str)]| {
+        let mut command =
+            plangate(&["trigger", "revenuecat", "RENEWAL", "--at", "1767225600", "--sent-at", "1767225600"]);
+        command.args(["--event-id", "evt_1", "--dry-run", "--json"]);
+        let ran = run(command.envs(settings.iter().copied()), "");
+        let headers = ran.json()["request"]["headers"].as_object().unwrap().clone();
+        (headers.get("authorization").cloned(), headers.get("x-revenuecat-webhook-signature").cloned())
+    };
+    let (value, key) = (("REVENUECAT_WEBHOOK_SECRET", "Bearer hush, old"), ("REVENUECAT_SIGNING_SECRET", "hush"));
+    let (authorization, signature) = headers(&[value, key]);
+    assert_eq!(authorization, Some(json!("[redacted]")));
+    assert!(signature.as_ref().unwrap().as_str().unwrap().starts_with("t=1767225600,v1="));
+    assert_eq!(headers(&[value]), (authorization, None));
+    assert_eq!(headers(&[key]), (None, signature));
+}
+
+#[test]
 fn trigger_names_the_instance_that_is_set() {
     let mut command = trigger(&["user.created", "--dry-run", "--json"]);
     let ran = run(command.env("CLERK_INSTANCE_ID", "ins_ours"), "");

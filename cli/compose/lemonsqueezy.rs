@@ -1,0 +1,397 @@
+//! Lemon Squeezy's events: JSON:API documents with the envelope's facts in `meta`.
+//!
+//! Source: <https://docs.lemonsqueezy.com/help/webhooks/example-payloads>. Ids are numbers; the plan is the id of a variant.
+
+use plangate::event::Seats;
+use plangate::payer::{Payer, PayerKind};
+use plangate::time::{DAY_MS, Timestamp};
+use serde_json::{Value, json};
+
+use super::{Composed, Composer, Wish};
+use crate::failure::{Failure, usage};
+use crate::ids;
+
+pub(super) struct LemonSqueezy;
+
+/// The variant and its product, when nobody says.
+const VARIANT: &str = "1001";
+const PRODUCT: i64 = 500;
+const STORE: i64 = 7;
+/// What the invented variants cost, in cents.
+const PRICE: i64 = 2_000;
+const MONTH_MS: i64 = 30 * DAY_MS;
+const TRIAL_MS: i64 = 14 * DAY_MS;
+/// The next attempt after one that failed.
+const RETRY_MS: i64 = 3 * DAY_MS;
+
+/// What `data` is, and in which status unless another is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Subscription(&'static str),
+    Invoice(&'static str),
+    Order(&'static str),
+    LicenseKey,
+}
+
+const EVENTS: &[(&str, Shape)] = &[
+    ("order_created", Shape::Order("paid")),
+    ("order_refunded", Shape::Order("refunded")),
+    ("subscription_created", Shape::Subscription("active")),
+    ("subscription_updated", Shape::Subscription("active")),
+    ("subscription_cancelled", Shape::Subscription("cancelled")),
+    ("subscription_resumed", Shape::Subscription("active")),
+    ("subscription_expired", Shape::Subscription("expired")),
+    ("subscription_paused", Shape::Subscription("paused")),
+    ("subscription_unpaused", Shape::Subscription("active")),
+    ("subscription_payment_success", Shape::Invoice("paid")),
+    ("subscription_payment_failed", Shape::Invoice("pending")),
+    ("subscription_payment_recovered", Shape::Invoice("paid")),
+    ("subscription_payment_refunded", Shape::Invoice("refunded")),
+    ("license_key_created", Shape::LicenseKey),
+    ("license_key_updated", Shape::LicenseKey),
+];
+
+impl Composer for LemonSqueezy {
+    fn provider(&self) -> &'static str {
+        "lemonsqueezy"
+    }
+
+    fn event_types(&self) -> Vec<&'static str> {
+        EVENTS.iter().map(|(event_type, _)| *event_type).collect()
+    }
+
+    fn compose(&self, event_type: &str, wish: &Wish) -> Result<Composed, Failure> {
+        let (_, shape) = EVENTS
+            .iter()
+            .find(|(known, _)| *known == event_type)
+            .ok_or_else(|| usage(format!("`{event_type}` is no event of `lemonsqueezy`")))?;
+        check(event_type, *shape, wish)?;
+        let scene = Scene::new(wish)?;
+        let (object_type, id, attributes) = match *shape {
+            Shape::Subscription(status) => ("subscriptions", scene.subscription_id(), scene.subscription(status)),
+            Shape::Invoice(status) => ("subscription-invoices", scene.number("invoice"), scene.invoice(status)),
+            Shape::Order(status) => ("orders", scene.order_id(), scene.order(status)),
+            Shape::LicenseKey => ("license-keys", scene.number("license"), scene.license_key()),
+        };
+        let custom = match scene.payer.kind() {
+            PayerKind::User => json!({"user_id": scene.payer.id()}),
+            PayerKind::Org => json!({"org_id": scene.payer.id()}),
+        };
+        let body = json!({
+            "meta": {"test_mode": false, "event_name": event_type, "custom_data": custom},
+            "data": {
+                "type": object_type,
+                "id": id.to_string(),
+                "attributes": attributes,
+                "links": {"self": format!("https://api.lemonsqueezy.com/v1/{object_type}/{id}")},
+            },
+        });
+        Ok(Composed { body, about: scene.payer.key() })
+    }
+}
+
+/// An option that an event has no place for is refused: passed over, it would look as if it had been sent.
+fn check(event_type: &str, shape: Shape, wish: &Wish) -> Result<(), Failure> {
+    let is_subscription = matches!(shape, Shape::Subscription(_));
+    let is_license = shape == Shape::LicenseKey;
+    let refused = [
+        ("--flat", wish.flat),
+        ("--trial", wish.trial && !is_subscription),
+        ("--period-end", wish.period_end.is_some() && !is_subscription),
+        ("--seats", wish.seats.is_some() && (is_license || matches!(shape, Shape::Invoice(_)))),
+        ("--status", wish.status.is_some() && is_license),
+        ("--seats unlimited", wish.seats == Some(Seats::Unlimited)),
+        ("--plan", wish.plan.is_some() && matches!(shape, Shape::Invoice(_))),
+    ];
+    if let Some((option, _)) = refused.iter().find(|(_, refused)| *refused) {
+        return Err(usage(format!("`{event_type}` has no place for {option}; leave it out")));
+    }
+    Ok(())
+}
+
+struct Scene<'a> {
+    wish: &'a Wish,
+    payer: Payer,
+}
+
+impl<'a> Scene<'a> {
+    fn new(wish: &'a Wish) -> Result<Self, Failure> {
+        let (kind, id) = match (&wish.user, &wish.org) {
+            (Some(_), Some(_)) => return Err(usage("an event is about one payer; give --user or --org, not both")),
+            (_, Some(org)) => (PayerKind::Org, org.as_str()),
+            (user, None) => (PayerKind::User, user.as_deref().unwrap_or("user_example")),
+        };
+        let payer =
+            Payer::new(kind, id).ok_or_else(|| usage("an id is empty or too long; give one of 1 to 255 bytes"))?;
+        Ok(Self { wish, payer })
+    }
+
+    /// A number that is the same whenever it names the same thing of this payer.
+    fn number(&self, what: &str) -> u32 {
+        let digits = ids::stable("", &[&self.payer.key(), what]);
+        digits.get(..7).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(1)
+    }
+
+    fn subscription_id(&self) -> u32 {
+        self.number("subscription")
+    }
+
+    /// The order of something bought once, which is another than the one by which the subscription was bought.
+    fn order_id(&self) -> u32 {
+        self.number(&format!("order {}", self.variant()))
+    }
+
+    fn variant(&self) -> Value {
+        let variant = self.wish.plan.as_deref().unwrap_or(VARIANT);
+        variant.parse::<u64>().map_or_else(|_| json!(variant), |number| json!(number))
+    }
+
+    fn status(&self, otherwise: &'static str) -> &str {
+        self.wish.status.as_deref().unwrap_or(otherwise)
+    }
+
+    fn at(&self) -> String {
+        moment(self.wish.at)
+    }
+
+    fn quantity(&self) -> u32 {
+        match self.wish.seats {
+            Some(Seats::Limited(quantity)) => quantity,
+            _ => 1,
+        }
+    }
+
+    fn subscription(&self, status: &'static str) -> Value {
+        let status = self.status(if self.wish.trial { "on_trial" } else { status });
+        let at = self.wish.at;
+        let end = self.wish.period_end.unwrap_or_else(|| match status {
+            "expired" => at,
+            "past_due" => at.plus_millis(RETRY_MS),
+            "on_trial" => at.plus_millis(TRIAL_MS),
+            _ => at.plus_millis(MONTH_MS),
+        });
+        let is_over = matches!(status, "cancelled" | "expired");
+        let anchor = moment(end).get("2026-01-".len().."2026-01-01".len()).and_then(|day| day.parse::<u8>().ok());
+        json!({
+            "store_id": STORE,
+            "customer_id": self.number("customer"),
+            "order_id": self.number("subscription order"),
+            "order_item_id": self.number("subscription order item"),
+            "product_id": PRODUCT,
+            "variant_id": self.variant(),
+            "product_name": "Example",
+            "variant_name": "Monthly",
+            "user_name": "Ada Example",
+            "user_email": "ada@example.test",
+            "status": status,
+            "status_formatted": status,
+            "card_brand": "visa",
+            "card_last_four": "4242",
+            "pause": (status == "paused").then(|| json!({"mode": "void", "resumes_at": null})),
+            "cancelled": is_over,
+            "trial_ends_at": (status == "on_trial").then(|| moment(end)),
+            "billing_anchor": anchor,
+            "first_subscription_item": {
+                "id": self.number("subscription item"),
+                "subscription_id": self.subscription_id(),
+                "price_id": self.number("price"),
+                "quantity": self.quantity(),
+                "is_usage_based": false,
+            },
+            "urls": {
+                "update_payment_method": "https://shop.example.test/subscription/payment-details",
+                "customer_portal": "https://shop.example.test/billing",
+            },
+            "renews_at": moment(end),
+            "ends_at": is_over.then(|| moment(end)),
+            "created_at": self.at(),
+            "updated_at": self.at(),
+            "test_mode": false,
+        })
+    }
+
+    fn invoice(&self, status: &'static str) -> Value {
+        let status = self.status(status);
+        json!({
+            "store_id": STORE,
+            "subscription_id": self.subscription_id(),
+            "customer_id": self.number("customer"),
+            "user_name": "Ada Example",
+            "user_email": "ada@example.test",
+            "billing_reason": "renewal",
+            "card_brand": "visa",
+            "card_last_four": "4242",
+            "currency": "USD",
+            "currency_rate": "1.00000000",
+            "status": status,
+            "status_formatted": status,
+            "refunded": status == "refunded",
+            "refunded_at": (status == "refunded").then(|| self.at()),
+            "subtotal": PRICE,
+            "total": PRICE,
+            "refunded_amount": if status == "refunded" { PRICE } else { 0 },
+            "created_at": self.at(),
+            "updated_at": self.at(),
+            "test_mode": false,
+        })
+    }
+
+    fn order(&self, status: &'static str) -> Value {
+        let status = self.status(status);
+        json!({
+            "store_id": STORE,
+            "customer_id": self.number("customer"),
+            "identifier": ids::stable("", &[&self.payer.key(), "order"]),
+            "order_number": 1,
+            "user_name": "Ada Example",
+            "user_email": "ada@example.test",
+            "currency": "USD",
+            "currency_rate": "1.00000000",
+            "status": status,
+            "status_formatted": status,
+            "refunded": status == "refunded",
+            "refunded_at": (status == "refunded").then(|| self.at()),
+            "subtotal": PRICE,
+            "total": PRICE,
+            "refunded_amount": if status == "refunded" { PRICE } else { 0 },
+            "first_order_item": {
+                "id": self.number("order item"),
+                "order_id": self.order_id(),
+                "product_id": PRODUCT,
+                "variant_id": self.variant(),
+                "product_name": "Example",
+                "variant_name": "Once",
+                "price": PRICE,
+                "quantity": self.quantity(),
+                "created_at": self.at(),
+                "updated_at": self.at(),
+                "test_mode": false,
+            },
+            "urls": {"receipt": "https://shop.example.test/receipt"},
+            "created_at": self.at(),
+            "updated_at": self.at(),
+            "test_mode": false,
+        })
+    }
+
+    fn license_key(&self) -> Value {
+        json!({
+            "store_id": STORE,
+            "customer_id": self.number("customer"),
+            "order_id": self.order_id(),
+            "product_id": PRODUCT,
+            "user_email": "ada@example.test",
+            "key_short": "XXXX-000000000001",
+            "activation_limit": 1,
+            "instances_count": 0,
+            "disabled": false,
+            "status": "inactive",
+            "expires_at": null,
+            "created_at": self.at(),
+            "updated_at": self.at(),
+            "test_mode": false,
+        })
+    }
+}
+
+/// As Lemon Squeezy writes it: with microseconds, of which it keeps none.
+fn moment(at: Timestamp) -> String {
+    let text = at.to_string();
+    format!("{}.000000Z", text.get(.."2026-01-01T00:00:00".len()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use plangate::delivery::{Delivery, Headers};
+    use plangate::event::Parsed;
+    use plangate::provider::{Ours, named};
+
+    use super::*;
+
+    fn wish() -> Wish {
+        Wish {
+            user: None,
+            org: None,
+            plan: None,
+            status: None,
+            at: Timestamp::from_secs(1_767_225_600),
+            period_end: None,
+            trial: false,
+            seats: None,
+            flat: false,
+            instance_id: None,
+            event_id: "evt_1".into(),
+        }
+    }
+
+    /// What the core reads out of the event, signed and verified.
+    fn read(event_type: &str, wish: &Wish) -> String {
+        let provider = named("lemonsqueezy").unwrap();
+        let secret = provider.parse_secret("LEMONSQUEEZY_WEBHOOK_SECRET", "secret").unwrap();
+        let body = LemonSqueezy.compose(event_type, wish).unwrap().body.to_string().into_bytes();
+        let headers = Headers::new(provider.sign(&secret, "unused", wish.at, &body));
+        let delivery = Delivery { headers, body };
+        let verified = provider.verify(&delivery, &[secret], &Ours::default(), wish.at).unwrap();
+        match provider.parse(&verified, &Ours::default()).unwrap() {
+            Parsed::Ignored { reason, .. } => reason.as_str().to_owned(),
+            Parsed::Event(event) => {
+                let records = event.records.iter().filter(|record| record.plan.is_some()).map(|record| {
+                    let state = record.state.as_ref().unwrap();
+                    let end = state.period_end.map_or(String::new(), |end| end.to_string()[..10].to_owned());
+                    let seats = state.seats.map_or(0, Seats::as_stored);
+                    format!(" {} {} {end} {seats}", record.plan.as_ref().unwrap().key, state.status)
+                });
+                let payments = event.payments.iter().map(|payment| format!(" {}", payment.status));
+                format!("{}:{}", event.payer.as_ref().unwrap(), records.chain(payments).collect::<String>())
+            }
+        }
+    }
+
+    #[test]
+    fn every_event_is_read_as_it_is_meant() {
+        let cases = [
+            ("order_created", "user:user_example: 1001 active  1 paid"),
+            ("order_refunded", "user:user_example: 1001 active  1 refunded"),
+            ("subscription_created", "user:user_example: 1001 active 2026-01-31 1"),
+            ("subscription_updated", "user:user_example: 1001 active 2026-01-31 1"),
+            ("subscription_cancelled", "user:user_example: 1001 canceled 2026-01-31 1"),
+            ("subscription_resumed", "user:user_example: 1001 active 2026-01-31 1"),
+            ("subscription_expired", "user:user_example: 1001 ended 2026-01-01 1"),
+            ("subscription_paused", "user:user_example: 1001 paused  1"),
+            ("subscription_unpaused", "user:user_example: 1001 active 2026-01-31 1"),
+            ("subscription_payment_success", "user:user_example: paid"),
+            ("subscription_payment_failed", "user:user_example: failed"),
+            ("subscription_payment_recovered", "user:user_example: paid"),
+            ("subscription_payment_refunded", "user:user_example: refunded"),
+            ("license_key_created", "unused_type"),
+            ("license_key_updated", "unused_type"),
+        ];
+        assert_eq!(LemonSqueezy.event_types(), cases.map(|(event_type, _)| event_type));
+        for (event_type, expected) in cases {
+            assert_eq!(read(event_type, &wish()), expected, "{event_type}");
+        }
+    }
+
+    #[test]
+    fn what_is_wished_for_is_in_the_event_or_refused() {
+        let org = Wish { org: Some("acme".into()), plan: Some("7".into()), seats: Some(Seats::Limited(3)), ..wish() };
+        assert_eq!(read("subscription_updated", &org), "org:acme: 7 active 2026-01-31 3");
+        let trial = Wish { trial: true, user: Some("ada".into()), ..wish() };
+        assert_eq!(read("subscription_created", &trial), "user:ada: 1001 trialing 2026-01-15 1");
+        let end = Wish { period_end: Some(Timestamp::from_secs(1_772_323_200)), ..wish() };
+        assert_eq!(read("subscription_updated", &end), "user:user_example: 1001 active 2026-03-01 1");
+        let status = Wish { status: Some("past_due".into()), ..wish() };
+        assert_eq!(read("subscription_updated", &status), "user:user_example: 1001 past_due  1");
+        for (event_type, refused) in [
+            ("subscription_updated", Wish { flat: true, ..wish() }),
+            ("order_created", Wish { trial: true, ..wish() }),
+            ("subscription_payment_success", Wish { plan: Some("7".into()), ..wish() }),
+            ("license_key_created", Wish { status: Some("active".into()), ..wish() }),
+            ("subscription_updated", Wish { seats: Some(Seats::Unlimited), ..wish() }),
+            ("subscription_updated", Wish { user: Some("u".into()), org: Some("o".into()), ..wish() }),
+            ("subscription_updated", Wish { user: Some(String::new()), ..wish() }),
+        ] {
+            assert!(matches!(LemonSqueezy.compose(event_type, &refused), Err(Failure::Usage(_))), "{event_type}");
+        }
+    }
+}
