@@ -926,13 +926,14 @@ fn the_work_of_a_run_of_pruning_does_not_grow_with_the_ledger() {
     assert_eq!(steps_of_pruning_among(5_000), steps);
 }
 
-/// Run by hand: `cargo test --release --features cli --test store -- --ignored --nocapture a_rebuild_of_100`.
+/// With `PLANGATE_DELIVERIES=100000` and `cargo test --release --features cli --test store -- --nocapture a_rebuild_of_many`
+/// it tells how long a rebuild takes.
 #[test]
-#[ignore = "takes minutes; it tells how long a rebuild takes"]
 #[allow(clippy::disallowed_methods, clippy::print_stdout, reason = "it measures")]
-fn a_rebuild_of_100_000_deliveries() {
+fn a_rebuild_of_many_deliveries_mends_every_record() {
+    let deliveries = std::env::var("PLANGATE_DELIVERIES").ok().and_then(|number| number.parse().ok()).unwrap_or(1_000);
     let mut shop = Shop::new();
-    for number in 0..100_000_i64 {
+    for number in 0..deliveries {
         let (whose, moment) = (format!("user_{}", number / 10), T + number);
         let id = format!("e{number}");
         shop.deliver(&match number % 10 {
@@ -961,7 +962,9 @@ fn a_rebuild_of_100_000_deliveries() {
         });
     }
     let asked = Rebuild::from_json(br#"{"replace":true,"by":"ada"}"#).unwrap();
+    let before = shop.state();
     shop.connection().execute("UPDATE records SET status = 'ended'", []).unwrap();
+    assert_ne!(shop.state(), before);
     let began = std::time::Instant::now();
     let mut longest = std::time::Duration::ZERO;
     for statement in rebuild(&asked, "n", at(NOW)) {
@@ -971,6 +974,7 @@ fn a_rebuild_of_100_000_deliveries() {
         println!("{:?} {}", began.elapsed(), &statement.sql[..statement.sql.len().min(60)]);
     }
     println!("all: {:?}, longest: {longest:?}, {} records", began.elapsed(), count(&shop, "records"));
+    assert_eq!(shop.state(), before);
     for statement in prune(7, PRUNED_AT_ONCE, at(NOW + 30 * DAY_MS)) {
         let began = std::time::Instant::now();
         run_statement(shop.connection(), &statement);
