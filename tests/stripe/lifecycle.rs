@@ -248,7 +248,7 @@ fn a_trial_grants_until_it_ends_and_then_what_was_paid_does() {
 }
 
 #[test]
-fn past_due_grants_until_stripe_gives_up_and_again_once_paid() {
+fn past_due_grants_for_the_days_of_grace_and_again_once_paid() {
     // Stripe has begun the next period when the charge for it fails.
     let items = [pro(30 * DAY, 60 * DAY)];
     let status = |id: &str, at: i64, now: &str, before: &str| {
@@ -259,8 +259,8 @@ fn past_due_grants_until_stripe_gives_up_and_again_once_paid() {
     shop.deliver(&event("evt_2", "invoice.payment_failed", 30 * DAY + 3600, invoice("open", 1), None));
     shop.deliver(&event("evt_3", "invoice.payment_failed", 33 * DAY, invoice("open", 2), None));
     assert_eq!(shop.texts("SELECT id, status FROM payments"), ["in_1 failed"]);
-    shop.check("plan=pro", 60 * DAY - 1, true, "past_due_grace");
-    shop.check("plan=pro", 60 * DAY, false, "past_due");
+    // The period that was paid for is over, and no days of grace are set.
+    shop.check("plan=pro", 30 * DAY + 3600, false, "past_due");
     // Days of grace count from when the charge was due, which further attempts do not move.
     shop.policy = Policy::new(24, 40);
     shop.check("plan=pro", 70 * DAY - 1, true, "past_due_grace");

@@ -18,6 +18,7 @@ use super::Sent;
 use super::field::{at, id, moment, number, payer, text};
 use crate::event::{Event, PlanRef, Record, Seats, State};
 use crate::payer::Payer;
+use crate::provider::reading::due_at;
 use crate::status::Status;
 
 pub(super) fn event(sent: &Sent<'_>, object: &Value) -> Result<Event, &'static str> {
@@ -135,6 +136,9 @@ impl Subscription<'_> {
             Status::Trialing => moment(object, "trial_end").or(period_end),
             _ => period_end,
         };
+        // What was paid for ended when the period began that is not paid. How long Stripe tries within it is set in its
+        // dashboard, how long access goes on meanwhile in ours.
+        let due_at = due_at(period_start, period_end, self.sent.at).filter(|_| self.status == Status::PastDue);
         let at_period_end = object.get("cancel_at_period_end").and_then(Value::as_bool) == Some(true);
         let cancel_at = moment(object, "cancel_at").or(period_end.filter(|_| at_period_end));
         // What is to be canceled in a later period renews until then.
@@ -145,7 +149,7 @@ impl Subscription<'_> {
         };
         State {
             period_start,
-            period_end: [period_end, cancel_at].into_iter().flatten().min(),
+            period_end: [due_at.or(period_end), cancel_at].into_iter().flatten().min(),
             interval: ["price/recurring/interval", "plan/interval"]
                 .iter()
                 .find_map(|path| text(item, path))
@@ -153,11 +157,7 @@ impl Subscription<'_> {
             cancel_at,
             canceled_at: moment(object, "canceled_at"),
             ended_at: (status == Status::Ended).then(|| moment(object, "ended_at").unwrap_or(self.sent.at)),
-            // A charge is due when the period it pays for begins. Any later clock would move with each further attempt, and
-            // the days of grace would never run out. The period's end is that of the period that is not paid: how long Stripe
-            // tries within it, and what comes then, is set in its dashboard.
-            past_due_since: (status == Status::PastDue)
-                .then(|| period_start.filter(|start| *start <= self.sent.at).unwrap_or(self.sent.at)),
+            past_due_since: (status == Status::PastDue).then(|| due_at.unwrap_or(self.sent.at)),
             seats: number(item, "quantity")
                 .or_else(|| number(object, "quantity"))
                 .and_then(|quantity| u32::try_from(quantity).ok())
