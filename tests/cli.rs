@@ -587,7 +587,7 @@ const STRIPE_EVENTS: &[(&str, &str, &str)] = &[
     (
         "customer.subscription.updated",
         "--status past_due",
-        "user:user_ada: price_pro past_due 2026-01-01..2026-01-31 1 seats",
+        "user:user_ada: price_pro past_due 2026-01-01..2026-01-01 1 seats",
     ),
     (
         "customer.subscription.updated",
