@@ -192,6 +192,7 @@ async fn take_over(
     let mut took = Took { stored: 0, is_cut_short: false };
     // A payer may have several differences, and KV takes one write a second for each key.
     let mut changed: Map<String, StoredSnapshot> = Map::new();
+    let mut failed = None;
     for difference in differences(reading, &held, payer, read_at) {
         if took.stored >= at_most {
             took.is_cut_short = true;
@@ -200,16 +201,29 @@ async fn take_over(
         let recorded = Verified::recorded(difference.event_id, read_at, &[]);
         let parsed = Ok(Parsed::Event(difference.event));
         let now = clock();
-        if let Some(snapshot) = store::deliver(env, provider, &recorded, &parsed, now).await?.snapshot {
-            isolate::remember_snapshot(&snapshot.snapshot, Source::D1, now);
+        let delivered = match store::deliver(env, provider, &recorded, &parsed, now).await {
+            Ok(delivered) => delivered,
+            Err(failure) => {
+                failed = Some(failure);
+                break;
+            }
+        };
+        // As of webhooks: an older snapshot writes no copy over a newer one.
+        if let Some(snapshot) = delivered.snapshot
+            && isolate::remember_snapshot(&snapshot.snapshot, Source::D1, now)
+        {
             changed.insert(snapshot.snapshot.payer.key(), snapshot);
         }
         took.stored = took.stored.saturating_add(1);
     }
+    // Also of what was stored before a failure: it will be no difference any more.
     for snapshot in changed.values() {
         store::write_copy(env, snapshot, settings.snapshot_ttl_secs).await;
     }
-    Ok(took)
+    match failed {
+        None => Ok(took),
+        Some(failure) => Err(failure),
+    }
 }
 
 /// The provider's own plans, into D1 and KV where they changed.
