@@ -1,26 +1,30 @@
-// Turning the crate into a worker with worker-build.
+// Turning the crate into a worker: cargo, wasm-bindgen, esbuild and binaryen, one after another.
 //
-// Nothing is downloaded: every tool that worker-build would fetch is named to it, or run here in its stead.
+// worker-build does much the same. It wraps every request in proxies of its own, exports classes that nobody uses, and is one
+// more tool to compile on every machine.
 
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { gzipSync } from "node:zlib";
+import { build as esbuild } from "esbuild";
 import { withLock } from "./lock.mjs";
 import { Failure, root, run, say } from "./run.mjs";
-import { wasmBindgen, workerBuild } from "./setup/build-tools.mjs";
+import { wasmBindgen } from "./setup/build-tools.mjs";
 import { TARGET } from "./setup/wasm-library.mjs";
 
 /** Our own limit, in bytes of gzipped wasm. Cloudflare's begins at 3 MB; size decides how fast a cold isolate starts. */
 const MAX_GZIPPED = 400_000;
 
+/** What the runtime loads. */
+const ENTRY = "src/edge/entry.js";
+
 /** What decides about the output besides the sources. */
-const SETTINGS = ["Cargo.toml", "Cargo.lock", "package-lock.json", "scripts/build-worker.mjs"];
+const SETTINGS = ["Cargo.toml", "Cargo.lock", "package-lock.json", "scripts/build-worker.mjs", ENTRY];
 
-const wasmOpt = path.join(root, "node_modules", ".bin", "wasm-opt");
-
-/** What the module may use: what worker-build names to wasm-opt, and no more, as workerd has to understand it. */
-const WASM_FEATURES = [
+/** What the module may use: what rustc and wasm-bindgen do, and no more, as workerd has to understand it. */
+const FEATURES = [
   "mutable-globals",
   "sign-ext",
   "nontrapping-float-to-int",
@@ -28,7 +32,11 @@ const WASM_FEATURES = [
   "multivalue",
   "reference-types",
   "exception-handling",
-];
+].map((feature) => `--enable-${feature}`);
+
+const binaryen = (tool) => path.join(root, "node_modules", ".bin", tool);
+
+const targetDir = (rust) => path.resolve(root, rust.env.CARGO_TARGET_DIR ?? process.env.CARGO_TARGET_DIR ?? "target");
 
 /** Builds the worker into the folder `out`, unless what is there was built from the same inputs. */
 export async function buildWorker(rust, { features = "", out = "build" } = {}) {
@@ -46,18 +54,21 @@ async function build(rust, features, out) {
 
   rmSync(stamp, { force: true });
   const started = Date.now();
-  const cargoOptions = features ? ["--", "--features", features] : [];
-  await run(workerBuild, ["--release", "--out-dir", out, ...cargoOptions], {
-    env: {
-      ...rust.env,
-      // When the compiler refuses the crate, where in worker-build that surfaced is of no interest.
-      RUST_BACKTRACE: "0",
-      WASM_BINDGEN_BIN: wasmBindgen,
-      ESBUILD_BIN: path.join(root, "node_modules", ".bin", "esbuild"),
-    },
+  const options = features ? ["--features", features] : [];
+  await run("cargo", ["build", "--release", "--lib", "--target", TARGET, ...options], {
+    env: rust.env,
     otherwise: "the worker could not be built; the compiler's messages are above.",
   });
-  await optimize(path.join(folder, "index_bg.wasm"));
+  const parts = mkdtempSync(path.join(tmpdir(), "plangate-build-"));
+  try {
+    await bind(path.join(targetDir(rust), TARGET, "release", "plangate.wasm"), parts);
+    await bundle(parts);
+    await optimize(parts);
+    mkdirSync(folder, { recursive: true });
+    for (const file of ["index.js", "index_bg.wasm"]) copyFileSync(path.join(parts, file), path.join(folder, file));
+  } finally {
+    rmSync(parts, { recursive: true });
+  }
   reportSize(folder, `${out}/ is built`);
   const sources = sourcesOf(rust);
   // A file saved while the compiler ran may or may not be in the output: the next build has to look again.
@@ -66,14 +77,61 @@ async function build(rust, features, out) {
   }
 }
 
+/** Writes core.js and core_bg.wasm: the compiled crate and what joins it to JavaScript. */
+async function bind(wasm, parts) {
+  const options = [
+    ...["--target", "module", "--no-typescript", "--no-demangle", "--out-dir", parts, "--out-name", "core"],
+    // After a panic the core's memory is thrown away, and until then nobody may call into it.
+    ...["--experimental-reset-state-function", "--force-enable-abort-handler"],
+  ];
+  await run(wasmBindgen, [wasm, ...options], { otherwise: "wasm-bindgen could not bind the worker; its output is above." });
+}
+
+/** Writes index.js: the entry and what it uses of core.js. */
+async function bundle(parts) {
+  copyFileSync(path.join(root, ENTRY), path.join(parts, "entry.js"));
+  const core = path.join(parts, "core.js");
+  const imported = "import source wasmModule from";
+  const text = readFileSync(core, "utf8");
+  if (!text.includes(imported)) throw new Failure(`wasm-bindgen no longer writes \`${imported}\`; scripts/build-worker.mjs has to follow.`);
+  // wrangler gives every imported .wasm file as a module, which is what `import source` will mean. A class of which nothing is
+  // used but the way to free it (the `worker` crate exports several) would stay for that alone.
+  const kept = text.replace(imported, "import wasmModule from").replace(/^if \(Symbol\.dispose\) \w+\.prototype.*$/gm, "");
+  writeFileSync(core, kept);
+  const options = { entryPoints: [path.join(parts, "entry.js")], bundle: true, format: "esm", external: ["*.wasm"], logLevel: "error" };
+  const { outputFiles: [readable] } = await esbuild({ ...options, write: false });
+  await removeUnused(parts, readable.text);
+  await esbuild({ ...options, minify: true, outfile: path.join(parts, "index.js") });
+  const index = path.join(parts, "index.js");
+  writeFileSync(index, readFileSync(index, "utf8").replace("./core_bg.wasm", "./index_bg.wasm"));
+}
+
+/** The `worker` crate exports classes that nobody asks for. What JavaScript does not use of the core is taken out of it. */
+async function removeUnused(parts, script) {
+  const wasm = path.join(parts, "core_bg.wasm");
+  const exported = WebAssembly.Module.exports(new WebAssembly.Module(readFileSync(wasm))).map(({ name }) => name);
+  const isUsed = (name) => new RegExp(`\\bwasm\\.${name}\\b`).test(script);
+  const used = exported.filter(isUsed);
+  const graph = [
+    { name: "script", root: true, reaches: used.map((name) => `of ${name}`) },
+    ...used.map((name) => ({ name: `of ${name}`, export: name })),
+  ];
+  const file = path.join(parts, "used.json");
+  writeFileSync(file, JSON.stringify(graph));
+  await run(binaryen("wasm-metadce"), [wasm, "-o", wasm, `--graph-file=${file}`, ...FEATURES], {
+    stdio: ["ignore", "ignore", "inherit"],
+    otherwise: "wasm-metadce could not shrink the worker; its output is above.",
+  });
+}
+
 /**
- * worker-build would keep the names of all functions: a tenth of what is sent, and wasm-opt does less where it keeps them.
- * A panic tells its file and line without them.
+ * Writes index_bg.wasm. The names of functions are left out: they are a tenth of what is sent, and a panic tells its file
+ * and line without them.
  */
-async function optimize(wasm) {
+async function optimize(parts) {
   // Nothing lies in the first KiB, the far end of the stack, so an address there is never meant.
-  const options = ["-Os", "--low-memory-unused", ...WASM_FEATURES.map((feature) => `--enable-${feature}`)];
-  await run(wasmOpt, [wasm, "-o", wasm, ...options], {
+  const options = ["-Os", "--strip-debug", "--low-memory-unused", ...FEATURES];
+  await run(binaryen("wasm-opt"), [path.join(parts, "core_bg.wasm"), "-o", path.join(parts, "index_bg.wasm"), ...options], {
     otherwise: "wasm-opt could not optimize the worker; its output is above.",
   });
 }
@@ -87,8 +145,7 @@ function isCurrent(stamp, rust, features) {
 
 /** The files that went into the build, as cargo wrote them down: modules and whatever they include. */
 function sourcesOf(rust) {
-  const targetDir = path.resolve(root, rust.env.CARGO_TARGET_DIR ?? process.env.CARGO_TARGET_DIR ?? "target");
-  const [, files] = readFileSync(path.join(targetDir, TARGET, "release", "plangate.d"), "utf8").split(".wasm: ");
+  const [, files] = readFileSync(path.join(targetDir(rust), TARGET, "release", "plangate.d"), "utf8").split(".wasm: ");
   // One line, make's syntax: a space within a name has a backslash before it.
   return files.match(/(?:\\ |\S)+/g).map((file) => file.replaceAll("\\ ", " "));
 }

@@ -18,12 +18,15 @@ mod request;
 mod response;
 mod schedule;
 mod store;
+mod task;
 mod webhook;
 
 use std::pin::Pin;
 
-use worker::{Context, Env, ScheduleContext, ScheduledEvent, event};
+use wasm_bindgen::prelude::*;
+use worker::{Env, web_sys};
 
+use self::bindings::ExecutionContext;
 use self::request::Request;
 use self::response::{Failure, Reply};
 use crate::provider;
@@ -36,29 +39,39 @@ const OPENAPI: &str = include_str!("../openapi.json");
 struct Edge<'a> {
     request: &'a Request,
     env: &'a Env,
-    context: &'a Context,
+    context: &'a ExecutionContext,
     settings: &'a Settings,
     now: Timestamp,
 }
 
-#[event(fetch)]
-async fn fetch(
-    request: worker::web_sys::Request,
-    env: Env,
-    context: Context,
-) -> worker::Result<worker::web_sys::Response> {
-    let now = clock();
-    let request = Request::new(request);
-    let settings = isolate::settings(&env);
-    let edge = Edge { request: &request, env: &env, context: &context, settings: &settings, now };
-    let reply = edge.route().await.unwrap_or_else(|failure| edge.refuse(&failure));
-    let reply = edge.with_cors(reply);
-    Ok(reply.into_response(&request.id())?)
+/// Answers a request. `src/edge/entry.js` gives this to the runtime.
+///
+/// # Errors
+/// What the runtime throws when a response is made.
+#[wasm_bindgen]
+pub fn fetch(request: web_sys::Request, env: Env, context: JsValue) -> Result<JsValue, JsValue> {
+    task::run(async move {
+        let context: ExecutionContext = context.unchecked_into();
+        let now = clock();
+        let request = Request::new(request);
+        let settings = isolate::settings(&env);
+        let edge = Edge { request: &request, env: &env, context: &context, settings: &settings, now };
+        let reply = edge.route().await.unwrap_or_else(|failure| edge.refuse(&failure));
+        let reply = edge.with_cors(reply);
+        reply.into_response(&request.id()).map(JsValue::from)
+    })
 }
 
-#[event(scheduled)]
-async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
-    schedule::run(&env, &isolate::settings(&env)).await;
+/// Does a run of upkeep.
+///
+/// # Errors
+/// None: what fails is logged.
+#[wasm_bindgen]
+pub fn scheduled(_event: &JsValue, env: Env) -> Result<JsValue, JsValue> {
+    task::run(async move {
+        schedule::run(&env, &isolate::settings(&env)).await;
+        Ok(JsValue::UNDEFINED)
+    })
 }
 
 /// The only clock there is. In Workers it stands still between two waits for something outside.
@@ -111,7 +124,7 @@ impl Edge<'_> {
                 Ok(Reply::json(200, OPENAPI.to_owned()).with("cache-control", "public, max-age=300"))
             }
             #[cfg(feature = "panic-probe")]
-            "/panic-probe" => probe(),
+            "/panic-probe" => probe(self).await,
             _ => Err(Failure::NotFound),
         }
     }
@@ -169,8 +182,12 @@ fn outlined<'a, T>(rare: impl Future<Output = T> + 'a) -> Pin<Box<dyn Future<Out
     Box::pin(rare)
 }
 
+/// Panics, `?later` after it has waited for something.
 #[cfg(feature = "panic-probe")]
 #[expect(clippy::panic, reason = "that is what the probe is for")]
-fn probe() -> Result<Reply, Failure> {
+async fn probe(edge: &Edge<'_>) -> Result<Reply, Failure> {
+    if edge.request.query() == "later" {
+        let _ = store::copy_health(edge.env).await;
+    }
     panic!("the probe was asked to panic")
 }

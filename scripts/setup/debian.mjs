@@ -27,7 +27,7 @@ export function debianRust() {
     version: outputOf("/usr/bin/rustc", ["-vV"]),
     sysroot: outputOf("/usr/bin/rustc", ["--print", "sysroot"]),
     env: {
-      // worker-build calls cargo and rustc by name. Node, which /usr/bin may have too, stays the one from the packages.
+      // cargo and rustc are called by name. Node, which /usr/bin may have too, stays the one from the packages.
       PATH: [path.join(root, "node_modules", ".bin"), "/usr/bin", process.env.PATH].join(path.delimiter),
       // Neither compiler can use what the other built; apart, they do not throw it away either.
       CARGO_TARGET_DIR: path.join(targetDir, "debian"),

@@ -4,7 +4,6 @@
 use js_sys::{Array, Object, Promise, Reflect};
 use wasm_bindgen::prelude::*;
 use worker::Env;
-use worker::wasm_bindgen_futures::JsFuture;
 
 #[wasm_bindgen]
 extern "C" {
@@ -96,6 +95,12 @@ extern "C" {
     #[wasm_bindgen(method, structural, getter)]
     pub(super) fn value(this: &Chunk) -> JsValue;
 
+    /// What outlives a request.
+    pub(super) type ExecutionContext;
+
+    #[wasm_bindgen(method, structural, catch, js_name = waitUntil)]
+    pub(super) fn wait_until(this: &ExecutionContext, promise: &Promise) -> Result<(), JsValue>;
+
     #[wasm_bindgen(js_namespace = console, js_name = warn)]
     pub(super) fn console_warn(line: &str);
 
@@ -106,11 +111,6 @@ extern "C" {
 /// A binding or variable of the environment; `None` when it is not there.
 pub(super) fn binding(env: &Env, name: &str) -> Option<JsValue> {
     Reflect::get(env, &name.into()).ok().filter(|value| !value.is_undefined() && !value.is_null())
-}
-
-/// Waits for a promise that a call of ours gave.
-pub(super) async fn settled(promise: Result<Promise, JsValue>) -> Result<JsValue, JsValue> {
-    JsFuture::from(promise?).await
 }
 
 /// An object from its fields.

@@ -8,7 +8,7 @@ use super::caller::Caller;
 use super::reconcile::{self, Synced};
 use super::response::{Failure, Reply};
 use super::store::{self, StoredSnapshot};
-use super::{Edge, catalog, isolate};
+use super::{Edge, catalog, isolate, task};
 use crate::answer::{self, CheckAnswer, CheckAnswers, Entitlements, Facts, Source};
 use crate::catalog::Catalog;
 use crate::payer::Payer;
@@ -255,7 +255,7 @@ fn from_d1(edge: &Edge<'_>, stored: Vec<StoredSnapshot>, cached: &Cached) -> Fac
         facts.sources.push(Source::D1);
         if stored.snapshot.is_known() && cached.copy_is_behind(index, &stored.snapshot) {
             let (env, ttl_secs) = (edge.env.clone(), edge.settings.snapshot_ttl_secs);
-            edge.context.wait_until(async move { store::write_copy(&env, &stored, ttl_secs).await });
+            task::wait_until(edge.context, async move { store::write_copy(&env, &stored, ttl_secs).await });
         }
     }
     facts

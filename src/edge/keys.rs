@@ -5,10 +5,11 @@ use std::cell::RefCell;
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen::JsValue;
 
-use super::bindings::{import_key, message, object, settled, verify_signature};
+use super::bindings::{import_key, message, object, verify_signature};
 use super::log::Line;
 use super::outbound::get;
 use super::response::Failure;
+use super::task::settled;
 use crate::ordered::Map;
 use crate::session::key::{Jwk, JwtKey, parse_jwks};
 use crate::session::{TokenError, UnverifiedToken};

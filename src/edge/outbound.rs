@@ -5,7 +5,8 @@ use std::fmt;
 use js_sys::Object;
 use wasm_bindgen::{JsCast, JsValue};
 
-use super::bindings::{FetchedResponse, abort_after, fetch, message, object, settled};
+use super::bindings::{FetchedResponse, abort_after, fetch, message, object};
+use super::task::settled;
 use crate::api::{Api, UnreadableAnswer};
 use crate::settings::{ApiAccess, Bearer};
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use worker::Env;
 
 use super::log::Line;
-use super::{Edge, store};
+use super::{Edge, store, task};
 use crate::ordered::Map;
 use crate::time::Timestamp;
 
@@ -52,7 +52,7 @@ pub(super) fn flush_later(edge: &Edge<'_>) {
     });
     if is_due {
         let (env, now) = (edge.env.clone(), edge.now);
-        edge.context.wait_until(async move { flush(&env, now).await });
+        task::wait_until(edge.context, async move { flush(&env, now).await });
     }
 }
 

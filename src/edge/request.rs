@@ -6,8 +6,9 @@ use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::web_sys;
 
-use super::bindings::{Chunk, Reader, message, random_uuid, settled};
+use super::bindings::{Chunk, Reader, message, random_uuid};
 use super::response::Failure;
+use super::task::settled;
 
 /// The longest id of a request that is taken over from Cloudflare.
 const MAX_ID_BYTES: usize = 64;
@@ -16,12 +17,13 @@ pub(super) struct Request {
     inner: web_sys::Request,
     method: String,
     url: String,
+    headers: OnceCell<web_sys::Headers>,
     id: OnceCell<String>,
 }
 
 impl Request {
     pub(super) fn new(inner: web_sys::Request) -> Self {
-        Self { method: inner.method(), url: inner.url(), inner, id: OnceCell::new() }
+        Self { method: inner.method(), url: inner.url(), inner, headers: OnceCell::new(), id: OnceCell::new() }
     }
 
     pub(super) fn method(&self) -> &str {
@@ -43,7 +45,7 @@ impl Request {
 
     /// A header; `None` when it is not there or empty.
     pub(super) fn header(&self, name: &str) -> Option<String> {
-        self.inner.headers().get(name).ok().flatten().filter(|value| !value.is_empty())
+        self.headers.get_or_init(|| self.inner.headers()).get(name).ok().flatten().filter(|value| !value.is_empty())
     }
 
     /// The id of this request: Cloudflare's own, so that its logs and ours can be laid side by side.

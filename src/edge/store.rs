@@ -7,10 +7,11 @@ use serde::Serialize;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
 
-use super::bindings::{D1, D1Statement, Kv, binding, message, object, settled};
+use super::bindings::{D1, D1Statement, Kv, binding, message, object};
 use super::isolate;
 use super::log::Line;
 use super::response::Failure;
+use super::task::settled;
 use crate::api::Reading;
 use crate::delivery::Verified;
 use crate::event::{ParseError, Parsed};

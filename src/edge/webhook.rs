@@ -6,7 +6,7 @@ use super::Edge;
 use super::log::Line;
 use super::response::{Failure, Reply};
 use super::store::Delivered;
-use super::{isolate, reconcile, store};
+use super::{isolate, reconcile, store, task};
 use crate::answer::Source;
 use crate::delivery::{Delivery, Headers};
 use crate::event::Parsed;
@@ -72,7 +72,7 @@ pub(super) async fn handle(edge: &Edge<'_>, provider: &'static dyn Provider) -> 
         // 7.
         if is_tied && provider.api().is_some_and(|_| edge.settings.apis.contains_key(provider.name())) {
             let (env, settings, payer) = (edge.env.clone(), isolate::settings(edge.env), stored.snapshot.payer.clone());
-            edge.context.wait_until(async move {
+            task::wait_until(edge.context, async move {
                 if let Err(failure) = reconcile::sync(&env, &settings, &payer).await
                     && let Some(line) = failure.log()
                 {
