@@ -46,10 +46,11 @@ static PAYERS: &str = compact!(
 static OUTCOME_AND_SNAPSHOT: &str = compact!(
     "WITH who(payer) AS MATERIALIZED (",
     include_str!("store/payer_of.sql"),
-    ")\nSELECT (SELECT iif(attempts = read_attempt, outcome, 'duplicate') FROM deliveries \
-         WHERE provider = ?1 AND event_id = ?2) AS outcome,\n",
+    ")\nSELECT iif(d.attempts = d.read_attempt, d.outcome, 'duplicate') AS outcome,\n",
+    // ?4: a delivery that was seen before changes nothing, so there is nothing to read back.
+    "iif(?4 AND d.attempts <> d.read_attempt, NULL,\n",
     include_str!("store/snapshot.sql"),
-    " AS snapshot, (SELECT detail FROM deliveries WHERE provider = ?1 AND event_id = ?2) AS detail FROM who LEFT JOIN payers p ON p.payer = who.payer"
+    ") AS snapshot, d.detail FROM who JOIN deliveries d ON d.provider = ?1 AND d.event_id = ?2 LEFT JOIN payers p ON p.payer = who.payer"
 );
 static SNAPSHOTS: &str = compact!(
     "WITH who(payer) AS (VALUES (?1), (?2))\nSELECT who.payer AS payer,\n",
@@ -121,7 +122,7 @@ pub struct Statement {
 }
 
 /// The statements of one webhook, to be run as one transaction. The last one answers one row, `outcome` and `snapshot`
-/// (the latter null when nobody knows whom the event is about).
+/// (the latter null for a duplicate, and when nobody knows whom the event is about).
 ///
 /// # Errors
 /// Never for what a provider sends; `serde_json`'s if the event cannot be written as JSON.
@@ -152,10 +153,13 @@ pub fn webhook(
         }
         statements.push(Statement { sql: PAYERS, params: key() });
     }
-    let mut params = key();
-    params.push(now.into());
-    statements.push(Statement { sql: OUTCOME_AND_SNAPSHOT, params });
+    statements.push(outcome_and_snapshot(key(), now, true));
     Ok(statements)
+}
+
+fn outcome_and_snapshot(key: Vec<Param>, now: Timestamp, is_delivery: bool) -> Statement {
+    let params = key.into_iter().chain([now.into(), Param::Integer(is_delivery.into())]).collect();
+    Statement { sql: OUTCOME_AND_SNAPSHOT, params }
 }
 
 fn ledger_row(
@@ -291,15 +295,13 @@ pub fn history(payer: &Payer, at: Timestamp, limit: u32) -> Statement {
 #[must_use]
 pub fn reapply(provider: &str, event_id: &str, now: Timestamp) -> Vec<Statement> {
     let key = || vec![Param::from(provider), Param::from(event_id)];
-    let mut params = key();
-    params.push(now.into());
     vec![
         Statement { sql: RECORDS, params: key() },
         Statement { sql: PAYMENTS, params: key() },
         Statement { sql: CUSTOMERS, params: key() },
         Statement { sql: LINK_RECORDS, params: key() },
         Statement { sql: LINK_PAYMENTS, params: key() },
-        Statement { sql: OUTCOME_AND_SNAPSHOT, params },
+        outcome_and_snapshot(key(), now, false),
     ]
 }
 

@@ -186,14 +186,14 @@ fn what_a_link_brings_is_stored_once_and_read_back_for_the_payer() {
     let linked = link("e2", T + 1, "cus_1", "user_1");
     let owner = Some("user:user_1".to_owned());
     assert_eq!(deliver(&mut shop, &linked), (Outcome::Stored, owner.clone()));
-    assert_eq!(deliver(&mut shop, &linked), (Outcome::Duplicate, owner.clone()));
+    assert_eq!(deliver(&mut shop, &linked), (Outcome::Duplicate, None));
     // An event that names nobody is about the customer's payer.
     assert_eq!(deliver(&mut shop, &charge("e3", T + 2, "ch_1", "cus_1", "paid")), (Outcome::Stored, owner));
     let before = shop.state();
     for (provider, event_id) in [(PROVIDER, "e1"), (PROVIDER, "e2"), (PROVIDER, "e3")] {
-        for statement in reapply(provider, event_id, at(NOW)) {
-            run_statement(shop.connection(), &statement);
-        }
+        let answers = reapply(provider, event_id, at(NOW)).iter().map(|it| run_statement(shop.connection(), it)).last();
+        // Also what came twice is read back when it is replayed: its copy in KV may be what is wrong.
+        assert!(matches!(answers.unwrap()[0][1], rusqlite::types::Value::Text(_)), "{event_id}");
     }
     assert_eq!(shop.state(), before, "played again");
 }
