@@ -98,7 +98,7 @@ impl Shop {
 
     /// Reads the payer at `read_at`; answers the ids of the differences, which are then stored.
     fn read(&mut self, body: &str, read_at: i64) -> Vec<String> {
-        let reading = api().read_payer(&user(), body, at(read_at)).unwrap();
+        let reading = api().read_payer(&user(), "", body, at(read_at)).unwrap();
         let found = self.differences(reading, Some(&user()), read_at);
         found
             .into_iter()
@@ -189,7 +189,7 @@ fn two_who_find_one_difference_store_it_once_and_a_later_one_is_another() {
     let mut shop = Shop::new();
     shop.webhook("e1", &item("i_1", "active", T + 10));
     let reading =
-        || api().read_payer(&user(), &subscription(&[item("i_1", "canceled", T + 20)]), at(T + MINUTE)).unwrap();
+        || api().read_payer(&user(), "", &subscription(&[item("i_1", "canceled", T + 20)]), at(T + MINUTE)).unwrap();
     let one = shop.differences(reading(), Some(&user()), T + MINUTE);
     let two = shop.differences(reading(), Some(&user()), T + 2 * MINUTE);
     assert_eq!(one[0].event_id, two[0].event_id);
@@ -503,10 +503,10 @@ fn the_api_is_asked_as_its_provider_documents_it() {
     assert_eq!(api().headers(), [("clerk-api-version", "2025-11-10")]);
     assert_eq!(api().listings(), ["live", "over"]);
     let org = Payer::new(PayerKind::Org, "org_1").unwrap();
-    assert_eq!(api().payer_path(&user()).unwrap(), "/v1/users/user_1/billing/subscription");
-    assert_eq!(api().payer_path(&org).unwrap(), "/v1/organizations/org_1/billing/subscription");
+    assert_eq!(api().payer_paths(&user(), &["cpayer_1"]), ["/v1/users/user_1/billing/subscription"]);
+    assert_eq!(api().payer_paths(&org, &[]), ["/v1/organizations/org_1/billing/subscription"]);
     for id in ["..", ".", "a/b", "a?b", "a%2Fb", "a b", "ä"] {
-        assert_eq!(api().payer_path(&Payer::new(PayerKind::User, id).unwrap()), None, "{id}");
+        assert_eq!(api().payer_paths(&Payer::new(PayerKind::User, id).unwrap(), &[]), [""; 0], "{id}");
     }
     assert_eq!(api().plans_path(None).unwrap(), "/v1/billing/plans?payer_type=user&limit=100&offset=0");
     assert_eq!(api().plans_path(Some("org:100")).unwrap(), "/v1/billing/plans?payer_type=org&limit=100&offset=100");
@@ -563,7 +563,7 @@ fn what_is_listed_as_in_a_trial_is_in_one() {
 fn an_answer_that_is_no_answer_says_so() {
     let cases = ["", "null", "[]", "{}", "<html>", r#"{"data":{}}"#, r#"{"subscription_items":null}"#];
     for body in cases {
-        assert!(api().read_payer(&user(), body, at(T)).is_err(), "{body}");
+        assert!(api().read_payer(&user(), "", body, at(T)).is_err(), "{body}");
         assert!(api().read_page("live", None, body, at(T)).is_err(), "{body}");
         assert!(api().read_plans(None, body).is_err(), "{body}");
     }

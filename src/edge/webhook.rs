@@ -9,7 +9,7 @@ use super::store::Delivered;
 use super::{isolate, reconcile, store};
 use crate::answer::Source;
 use crate::delivery::{Delivery, Headers};
-use crate::event::Parsed;
+use crate::event::{Event, Parsed};
 use crate::provider::Provider;
 use crate::store::Outcome;
 
@@ -70,15 +70,12 @@ pub(super) async fn handle(edge: &Edge<'_>, provider: &'static dyn Provider) -> 
             store::write_copy(edge.env, &stored, edge.settings.snapshot_ttl_secs).await;
         }
         // 7.
-        if is_tied && provider.api().is_some_and(|_| edge.settings.apis.contains_key(provider.name())) {
+        if is_tied
+            && let Ok(Parsed::Event(Event { occurred_at, .. })) = parsed
+            && let Some(api) = provider.api().filter(|_| edge.settings.apis.contains_key(provider.name()))
+        {
             let (env, settings, payer) = (edge.env.clone(), isolate::settings(edge.env), stored.snapshot.payer.clone());
-            edge.context.wait_until(async move {
-                if let Err(failure) = reconcile::sync(&env, &settings, &payer).await
-                    && let Some(line) = failure.log()
-                {
-                    line.with("payer.id", payer.key()).write();
-                }
-            });
+            edge.context.wait_until(async move { reconcile::settle(&env, &settings, &payer, api, occurred_at).await });
         }
     }
     let receipt = Receipt { outcome: outcome.as_str(), event_id: verified.event_id() };
