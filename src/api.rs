@@ -36,17 +36,25 @@ pub trait Api: Sync {
     /// as is known.
     fn payer_paths(&self, payer: &Payer, customers: &[&str]) -> Vec<String>;
 
-    /// Reads what one of [`payer_paths`](Self::payer_paths) answered with 200.
+    /// The path of the newest records of all payers, where these may be a payer's whom nothing else leads to: who has just
+    /// bought the first time is known to no customer yet.
+    fn newest_path(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Reads what one of [`payer_paths`](Self::payer_paths) or [`newest_path`](Self::newest_path) answered with 200.
     ///
     /// # Errors
     /// [`UnreadableAnswer`].
     fn read_payer(
         &self,
-        payer: &Payer,
-        path: &str,
+        _payer: &Payer,
+        _path: &str,
         body: &str,
         read_at: Timestamp,
-    ) -> Result<Reading, UnreadableAnswer>;
+    ) -> Result<Reading, UnreadableAnswer> {
+        Ok(self.read_page("", None, body, read_at)?.0)
+    }
 
     /// How long after a change the payer's paths surely show it, and are taken for newer than an event about it; in
     /// milliseconds.
@@ -106,6 +114,13 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// Leaves only what names this payer, of a reading of all.
+    pub fn keep_of(&mut self, payer: &Payer) {
+        self.shown.retain(|shown| shown.record.payer.as_ref() == Some(payer));
+        // Whose those are nobody knows.
+        self.unreadable = 0;
+    }
+
     /// Itself, if it is of our environment: what a key of test mode shows must grant nothing where money is real, nor the
     /// other way round.
     ///

@@ -334,6 +334,23 @@ impl Sweep {
     }
 }
 
+/// Pages that a provider's turn has at least: one of each listing.
+const PAGES_OF_A_TURN: u32 = 2;
+
+/// Whose turn it is in a run that reads so many pages: of the providers that do not want to be left alone, those whose last
+/// run is longest ago. There are fewer than all where each would have less than a page of each listing.
+#[must_use]
+pub fn turns(sweeps: &Map<&'static str, Sweep>, pages: u32, now: Timestamp) -> Vec<&'static str> {
+    let is_due = |sweep: &Sweep| sweep.not_before.is_none_or(|not_before| now >= not_before);
+    let mut turns = Vec::new();
+    for _ in 0..(pages / PAGES_OF_A_TURN).max(1) {
+        let left = sweeps.iter().filter(|(name, sweep)| is_due(sweep) && !turns.contains(*name));
+        let Some((next, _)) = left.min_by_key(|(_, sweep)| sweep.last_run_at) else { break };
+        turns.push(*next);
+    }
+    turns
+}
+
 /// Why webhooks seem not to arrive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]

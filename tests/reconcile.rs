@@ -14,9 +14,10 @@ mod seeded;
 use plangate::api::{Api, Reading};
 use plangate::delivery::Verified;
 use plangate::event::Parsed;
+use plangate::ordered::Map;
 use plangate::payer::{Payer, PayerKind};
 use plangate::provider::{Ours, named};
-use plangate::reconcile::{Progress, Silence, Sweep, differences, likely_cause};
+use plangate::reconcile::{self, Progress, Silence, Sweep, differences, likely_cause};
 use plangate::store::sqlite::SqliteStore;
 use plangate::store::{self, Outcome};
 use plangate::time::{DAY_MS, Timestamp};
@@ -593,4 +594,42 @@ fn the_likely_cause_of_silence_is_what_was_last_refused() {
             "{delivery:?} {refused:?}"
         );
     }
+}
+
+#[test]
+fn providers_take_turns_where_the_pages_are_too_few_for_all() {
+    let names = ["clerk", "lemonsqueezy", "paddle", "polar", "stripe"];
+    let run = |pages: u32, runs: usize, limited: Option<&'static str>| {
+        let mut sweeps: Map<&'static str, Sweep> = names.map(|name| (name, Sweep::default())).into_iter().collect();
+        if let Some(name) = limited {
+            sweeps.insert(name, Sweep { not_before: Some(at(T + 3 * MINUTE)), ..Sweep::default() });
+        }
+        let mut log = Vec::new();
+        for n in 0..runs {
+            let now = at(T + i64::try_from(n).unwrap() * MINUTE);
+            let turns = reconcile::turns(&sweeps, pages, now);
+            for name in &turns {
+                let before = sweeps.get(name).cloned().unwrap();
+                sweeps.insert(name, Sweep { last_run_at: Some(now), ..before });
+            }
+            log.push(turns.join(" "));
+        }
+        log
+    };
+    let five = [
+        "clerk lemonsqueezy",
+        "paddle polar",
+        "stripe clerk",
+        "lemonsqueezy paddle",
+        "polar clerk",
+        "stripe lemonsqueezy",
+    ];
+    assert_eq!(run(5, 6, None), five);
+    assert_eq!(run(1, 3, None), ["clerk", "lemonsqueezy", "paddle"]);
+    assert_eq!(run(10, 2, None), [names.join(" "), names.join(" ")]);
+    assert_eq!(run(100, 1, None), [names.join(" ")]);
+    // Who wants to be left alone takes nobody's turn, and comes first afterwards.
+    let limited = run(4, 4, Some("clerk"));
+    assert_eq!(limited, ["lemonsqueezy paddle", "polar stripe", "lemonsqueezy paddle", "clerk polar"]);
+    assert_eq!(reconcile::turns(&Map::new(), 5, at(T)), [""; 0]);
 }

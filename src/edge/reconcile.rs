@@ -17,15 +17,13 @@ use crate::event::Parsed;
 use crate::ordered::{self, Map};
 use crate::payer::Payer;
 use crate::provider::{self, PROVIDERS, is_id};
-use crate::reconcile::{Sweep, differences};
+use crate::reconcile::{self, Sweep, differences};
 use crate::settings::{ApiAccess, Settings};
 use crate::time::Timestamp;
 
 /// Differences stored for every five pages that are read. Each is a D1 batch of four statements and a KV write; with the
 /// pages this stays below the 50 calls that a run may make on Cloudflare's free plan.
 const STORED_EACH_FIVE_PAGES: u32 = 6;
-/// Pages that a provider's turn has at least: one of each listing.
-const PAGES_OF_A_TURN: u32 = 2;
 /// A payer's customers that a provider is asked about: each may be a request.
 const MAX_CUSTOMERS: usize = 4;
 /// Pages of plans that are read at most: 1,000 plans.
@@ -69,21 +67,13 @@ pub(super) async fn run(env: &Env, settings: &Settings) -> Map<&'static str, Swe
             return sweeps;
         }
     };
-    let now = clock();
-    let mut due = Vec::new();
     for asked in apis(settings) {
-        let sweep = Sweep::parse(kept.get(&Sweep::name(asked.provider)).map(String::as_str));
-        if sweep.not_before.is_none_or(|not_before| now >= not_before) {
-            due.push((sweep.last_run_at, asked));
-        }
-        sweeps.insert(asked.provider, sweep);
+        sweeps.insert(asked.provider, Sweep::parse(kept.get(&Sweep::name(asked.provider)).map(String::as_str)));
     }
-    due.sort_by_key(|(last_run_at, _)| *last_run_at);
-    let at_once = (settings.reconcile_pages / PAGES_OF_A_TURN).max(1);
-    let turns = at_once.min(u32::try_from(due.len()).unwrap_or(u32::MAX)).max(1);
-    let pages = settings.reconcile_pages.div_ceil(turns);
-    for (_, asked) in due.into_iter().take(usize::try_from(turns).unwrap_or(usize::MAX)) {
-        let before = sweeps.get(asked.provider).cloned().unwrap_or_default();
+    let turns = reconcile::turns(&sweeps, settings.reconcile_pages, clock());
+    let pages = settings.reconcile_pages.div_ceil(u32::try_from(turns.len()).unwrap_or(u32::MAX).max(1));
+    for asked in apis(settings).filter(|asked| turns.contains(&asked.provider)) {
+        let before = sweeps.remove(asked.provider).unwrap_or_default();
         match sweep(env, settings, asked, pages, before).await {
             Ok(sweep) => {
                 if let Some(error) = &sweep.error {
@@ -361,7 +351,8 @@ async fn sync_with(
         cause: error.to_string(),
     };
     let mut synced = Synced::Unknown;
-    for path in api.payer_paths(payer, customers) {
+    let newest = api.newest_path();
+    for path in api.payer_paths(payer, customers).into_iter().chain(newest.map(str::to_owned)) {
         let read_at = clock();
         let body = match ask(api, access, &path).await {
             Ok(body) => body,
@@ -370,7 +361,10 @@ async fn sync_with(
         };
         let reading = api.read_payer(payer, &path, &body, read_at);
         let reading = reading.and_then(|reading| reading.of(settings.ours.environment));
-        let reading = reading.map_err(|error| unavailable(error.into()))?;
+        let mut reading = reading.map_err(|error| unavailable(error.into()))?;
+        if newest == Some(path.as_str()) {
+            reading.keep_of(payer);
+        }
         let is_known = reading.whole.is_some() || !reading.shown.is_empty() || reading.unreadable > 0;
         let took = take_over(env, settings, provider, reading, Some(payer), read_at, MAX_OF_PAYER).await?;
         if is_known || took.stored > 0 {

@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use super::reading::Object;
 use crate::api::{Reading, Shown, UnreadableAnswer};
-use crate::payer::Payer;
 
 /// Entries on a page. A subscription has 2 to 4 kB, and reading 25 of them takes about a millisecond of the ten that a run may
 /// use on Cloudflare's free plan. All providers allow it.
@@ -41,14 +40,6 @@ pub(super) fn reading(entries: &[Value], read: &dyn Fn(&Value) -> Option<Vec<Sho
             None => reading.unreadable = reading.unreadable.saturating_add(1),
         }
     }
-    reading
-}
-
-/// Leaves what names this payer: of the newest subscriptions of all.
-pub(super) fn only_of(payer: &Payer, mut reading: Reading) -> Reading {
-    reading.shown.retain(|shown| shown.record.payer.as_ref() == Some(payer));
-    // Somebody else's.
-    reading.unreadable = 0;
     reading
 }
 

@@ -40,16 +40,6 @@ impl Api for StoreApi {
         customers.iter().map(path).collect()
     }
 
-    fn read_payer(
-        &self,
-        _payer: &Payer,
-        _path: &str,
-        body: &str,
-        read_at: Timestamp,
-    ) -> Result<Reading, UnreadableAnswer> {
-        Ok(self.read_page("", None, body, read_at)?.0)
-    }
-
     fn listings(&self) -> &'static [&'static str] {
         &["live", "over"]
     }

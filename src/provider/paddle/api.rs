@@ -37,22 +37,14 @@ impl Api for BillingApi {
     }
 
     fn payer_paths(&self, _payer: &Payer, customers: &[&str]) -> Vec<String> {
-        let mut paths = vec![NEWEST.to_owned()];
-        if !customers.is_empty() {
-            paths.insert(0, format!("/subscriptions?per_page={}&customer_id={}", listing::PAGE, customers.join(",")));
+        if customers.is_empty() {
+            return Vec::new();
         }
-        paths
+        vec![format!("/subscriptions?per_page={}&customer_id={}", listing::PAGE, customers.join(","))]
     }
 
-    fn read_payer(
-        &self,
-        payer: &Payer,
-        path: &str,
-        body: &str,
-        read_at: Timestamp,
-    ) -> Result<Reading, UnreadableAnswer> {
-        let (reading, _) = self.read_page("", None, body, read_at)?;
-        Ok(if path == NEWEST { listing::only_of(payer, reading) } else { reading })
+    fn newest_path(&self) -> Option<&'static str> {
+        Some(NEWEST)
     }
 
     fn listings(&self) -> &'static [&'static str] {

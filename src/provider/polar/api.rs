@@ -47,19 +47,11 @@ impl Api for CoreApi {
         if !customers.is_empty() {
             paths.push(format!("{NEWEST}&customer_id={}", customers.join("&customer_id=")));
         }
-        paths.push(NEWEST.to_owned());
         paths
     }
 
-    fn read_payer(
-        &self,
-        payer: &Payer,
-        path: &str,
-        body: &str,
-        read_at: Timestamp,
-    ) -> Result<Reading, UnreadableAnswer> {
-        let (reading, _) = self.read_page("", None, body, read_at)?;
-        Ok(if path == NEWEST { listing::only_of(payer, reading) } else { reading })
+    fn newest_path(&self) -> Option<&'static str> {
+        Some(NEWEST)
     }
 
     fn listings(&self) -> &'static [&'static str] {
