@@ -320,9 +320,13 @@ pub(super) async fn sync(env: &Env, settings: &Settings, payer: &Payer) -> Resul
     let mut synced = Synced::Unknown;
     let mut failed = None;
     for asked in apis(settings) {
-        let customers = customers.iter().filter(|(provider, id)| provider == asked.provider && is_id(id));
-        let customers: Vec<&str> = customers.map(|(_, id)| id.as_str()).take(MAX_CUSTOMERS).collect();
-        match sync_with(env, settings, asked, payer, &customers).await {
+        let mut own: Vec<&str> = Vec::new();
+        for (provider, id) in &customers {
+            if provider == asked.provider && is_id(id) && own.len() < MAX_CUSTOMERS {
+                own.push(id);
+            }
+        }
+        match sync_with(env, settings, asked, payer, &own).await {
             Ok(found) => synced = found.max(synced),
             Err(failure) => failed = failed.or(Some(failure)),
         }
@@ -352,7 +356,11 @@ async fn sync_with(
     };
     let mut synced = Synced::Unknown;
     let newest = api.newest_path();
-    for path in api.payer_paths(payer, customers).into_iter().chain(newest.map(str::to_owned)) {
+    let mut paths = api.payer_paths(payer, customers);
+    if let Some(newest) = newest {
+        paths.push(newest.to_owned());
+    }
+    for path in paths {
         let read_at = clock();
         let body = match ask(api, access, &path).await {
             Ok(body) => body,

@@ -372,8 +372,14 @@ impl<'a> Shown<'a> {
     }
 }
 
+const ORDER: &str = "order:";
+
 fn order_record(id: &str) -> String {
-    format!("order:{id}")
+    format!("{ORDER}{id}")
+}
+
+fn is_order(record: &str) -> bool {
+    record.starts_with(ORDER)
 }
 
 /// The variant, which is what has a price; the product where there is none.

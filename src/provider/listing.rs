@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::reading::Object;
 use crate::api::{Reading, Shown, UnreadableAnswer};
+use crate::event::Record;
 
 /// Entries on a page. A subscription has 2 to 4 kB, and reading 25 of them takes about a millisecond of the ten that a run may
 /// use on Cloudflare's free plan. All providers allow it.
@@ -31,16 +32,49 @@ pub(super) fn entries<'a>(answer: &'a Value, list: &str) -> Result<&'a [Value], 
     }
 }
 
+/// What is read of one entry.
+pub(super) struct Entry {
+    pub(super) records: Vec<Record>,
+    /// It tells when it last changed.
+    pub(super) is_dated: bool,
+    /// It tells whether it is of test mode.
+    pub(super) is_test: Option<bool>,
+}
+
 /// Reads the entries. One that cannot be read spoils none of the others.
-pub(super) fn reading(entries: &[Value], read: &dyn Fn(&Value) -> Option<Vec<Shown>>) -> Reading {
+pub(super) fn reading(entries: &[Value], read: &dyn Fn(&Value) -> Option<Entry>) -> Reading {
     let mut reading = Reading::default();
     for entry in entries {
-        match read(entry) {
-            Some(shown) => reading.shown.extend(shown),
-            None => reading.unreadable = reading.unreadable.saturating_add(1),
+        let Some(entry) = read(entry) else {
+            reading.unreadable = reading.unreadable.saturating_add(1);
+            continue;
+        };
+        for record in entry.records {
+            reading.shown.push(Shown::new(record, entry.is_dated));
         }
+        // A key is of one mode, so what it shows all is.
+        reading.is_test = reading.is_test.or(entry.is_test);
     }
     reading
+}
+
+/// Reads a page of a listing whose pages are numbered, and where the next one begins. `last_page` is the path of the number of
+/// the last one.
+pub(super) fn numbered(
+    body: &str,
+    (list, last_page): (&str, &[&str]),
+    (parts, cursor): (&[&str], Option<&str>),
+    read: &dyn Fn(&Value) -> Option<Entry>,
+) -> Result<(Reading, Option<String>), UnreadableAnswer> {
+    let answer = parse(body)?;
+    let entries = entries(&answer, list)?;
+    let mut last = Ok(Object(&answer));
+    let (name, path) = last_page.split_last().unwrap_or((&"", &[]));
+    for step in path {
+        last = last.and_then(|object| object.object(step));
+    }
+    let last = last.and_then(|object| object.number(name)).map_err(UnreadableAnswer)?;
+    Ok((reading(entries, read), after_page(parts, cursor, entries.len(), last)))
 }
 
 /// Where the next page begins, of a list that goes on after an id.
@@ -69,12 +103,7 @@ pub(super) fn after(parts: &[&str], cursor: Option<&str>) -> Option<String> {
 }
 
 /// Where the page after this one begins, of lists whose pages are numbered: the number of a cursor is how many were read.
-pub(super) fn after_page(
-    parts: &[&str],
-    cursor: Option<&str>,
-    entries: usize,
-    last_page: Option<i64>,
-) -> Option<String> {
+fn after_page(parts: &[&str], cursor: Option<&str>, entries: usize, last_page: Option<i64>) -> Option<String> {
     let (part, read) = place(parts, cursor)?;
     let read = read.saturating_add(1);
     let is_last =

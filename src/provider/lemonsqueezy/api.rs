@@ -9,10 +9,9 @@
 
 use serde_json::Value;
 
-use super::{Kind, Object, listing, order_record};
-use crate::api::{Api, Reading, Shown, UnreadableAnswer};
+use super::{Kind, Object, Shown, is_order, listing};
+use crate::api::{Api, Reading, UnreadableAnswer};
 use crate::payer::Payer;
-use crate::provider::reading;
 use crate::reconcile::EVENT_TYPE;
 use crate::time::Timestamp;
 
@@ -36,8 +35,11 @@ impl Api for StoreApi {
     }
 
     fn payer_paths(&self, _payer: &Payer, customers: &[&str]) -> Vec<String> {
-        let path = |customer: &&str| format!("/v1/customers/{customer}/subscriptions?page%5Bsize%5D={}", listing::PAGE);
-        customers.iter().map(path).collect()
+        let mut paths = Vec::new();
+        for customer in customers {
+            paths.push(format!("/v1/customers/{customer}/subscriptions?page%5Bsize%5D={}", listing::PAGE));
+        }
+        paths
     }
 
     fn listings(&self) -> &'static [&'static str] {
@@ -58,13 +60,12 @@ impl Api for StoreApi {
         body: &str,
         _read_at: Timestamp,
     ) -> Result<(Reading, Option<String>), UnreadableAnswer> {
-        let answer = listing::parse(body)?;
-        let entries = listing::entries(&answer, "data")?;
-        let pages = reading::Object(&answer).object("meta").and_then(|meta| meta.object("page")?.number("lastPage"));
-        let next = listing::after_page(parts(listing), cursor, entries.len(), pages.map_err(UnreadableAnswer)?);
-        let mut reading = listing::reading(entries, &shown);
-        // A key is of one mode, so what it shows all is.
-        reading.is_test = entries.iter().find_map(|entry| Object(entry).object("attributes").flag("test_mode").ok()?);
+        let shape: (&str, &[&str]) = ("data", &["meta", "page", "lastPage"]);
+        let (mut reading, next) = listing::numbered(body, shape, (parts(listing), cursor), &read)?;
+        for shown in &mut reading.shown {
+            shown.is_final = is_order(&shown.record.id);
+            shown.is_dated = !shown.is_final;
+        }
         Ok((reading, next))
     }
 }
@@ -74,13 +75,9 @@ fn parts(listing: &str) -> &'static [&'static str] {
 }
 
 /// The records of a subscription, which has the shape that webhooks send: its own, and the end of its order.
-fn shown(entry: &Value) -> Option<Vec<Shown>> {
-    let nothing = Value::Null;
-    let subscription = super::Shown::read(EVENT_TYPE, "", Kind::Subscription, Object(&nothing), Object(entry)).ok()?;
-    let order = order_record(&subscription.attributes.text("order_id").ok()?.unwrap_or_default());
-    let shown = |record: crate::event::Record| {
-        let is_final = record.id == order;
-        Shown { is_final, ..Shown::new(record, !is_final) }
-    };
-    Some(subscription.subscription().ok()?.into_iter().map(shown).collect())
+fn read(entry: &Value) -> Option<listing::Entry> {
+    let nothing = Object(&Value::Null);
+    let subscription = Shown::read(EVENT_TYPE, "", Kind::Subscription, nothing, Object(entry)).ok()?;
+    let is_test = subscription.attributes.flag("test_mode").ok()?;
+    Some(listing::Entry { records: subscription.subscription().ok()?, is_dated: true, is_test })
 }

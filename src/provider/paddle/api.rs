@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::reading::{Object, Sent};
 use super::{listing, subscription};
-use crate::api::{Api, Reading, Shown, UnreadableAnswer};
+use crate::api::{Api, Reading, UnreadableAnswer};
 use crate::payer::Payer;
 use crate::reconcile::EVENT_TYPE;
 use crate::time::Timestamp;
@@ -71,15 +71,14 @@ impl Api for BillingApi {
         let entries = listing::entries(&answer, "data")?;
         let has_more = Object(&answer).object("meta").and_then(|meta| meta.object("pagination")?.flag("has_more"));
         let next = listing::after_id(entries, has_more.map_err(UnreadableAnswer)?)?;
-        Ok((listing::reading(entries, &|entry| shown(entry, read_at)), next))
+        Ok((listing::reading(entries, &|entry| read(entry, read_at)), next))
     }
 }
 
 /// The records of a subscription, which has the shape that webhooks send.
-fn shown(entry: &Value, read_at: Timestamp) -> Option<Vec<Shown>> {
+fn read(entry: &Value, read_at: Timestamp) -> Option<listing::Entry> {
     let data = Object(entry);
     let sent = Sent { event_type: EVENT_TYPE, event_id: "", at: read_at };
     let is_dated = data.moment("updated_at").ok()?.is_some();
-    let records = subscription(&sent, data).ok()?.records;
-    Some(records.into_iter().map(|record| Shown::new(record, is_dated)).collect())
+    Some(listing::Entry { records: subscription(&sent, data).ok()?.records, is_dated, is_test: None })
 }

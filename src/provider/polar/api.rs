@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::reading::{Object, Sent};
 use super::{customer, listing, payer, subscription};
-use crate::api::{Api, Reading, Shown, UnreadableAnswer};
+use crate::api::{Api, Reading, UnreadableAnswer};
 use crate::payer::Payer;
 use crate::reconcile::EVENT_TYPE;
 use crate::time::Timestamp;
@@ -72,11 +72,8 @@ impl Api for CoreApi {
         body: &str,
         read_at: Timestamp,
     ) -> Result<(Reading, Option<String>), UnreadableAnswer> {
-        let answer = listing::parse(body)?;
-        let entries = listing::entries(&answer, "items")?;
-        let last_page = Object(&answer).object("pagination").and_then(|pages| pages.number("max_page"));
-        let next = listing::after_page(parts(listing), cursor, entries.len(), last_page.map_err(UnreadableAnswer)?);
-        Ok((listing::reading(entries, &|entry| shown(entry, read_at)), next))
+        let shape: (&str, &[&str]) = ("items", &["pagination", "max_page"]);
+        listing::numbered(body, shape, (parts(listing), cursor), &|entry| read(entry, read_at))
     }
 }
 
@@ -85,10 +82,10 @@ fn parts(listing: &str) -> &'static [&'static str] {
 }
 
 /// The record of a subscription, which has the shape that webhooks send.
-fn shown(entry: &Value, read_at: Timestamp) -> Option<Vec<Shown>> {
+fn read(entry: &Value, read_at: Timestamp) -> Option<listing::Entry> {
     let data = Object(entry);
     let sent = Sent { event_type: EVENT_TYPE, event_id: "", at: read_at };
     let is_dated = data.moment("modified_at").ok()?.or(data.moment("created_at").ok()?).is_some();
     let record = subscription(&sent, data, customer(data).ok()?, payer(data).ok()?).ok()?;
-    Some(vec![Shown::new(record, is_dated)])
+    Some(listing::Entry { records: vec![record], is_dated, is_test: None })
 }

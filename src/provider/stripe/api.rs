@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::Sent;
 use super::field::{ORG, USER};
 use super::subscription::records;
-use crate::api::{Api, Reading, Shown, UnreadableAnswer};
+use crate::api::{Api, Reading, UnreadableAnswer};
 use crate::payer::{Payer, PayerKind};
 use crate::provider::listing::{self, PAGE};
 use crate::reconcile::EVENT_TYPE;
@@ -41,8 +41,12 @@ impl Api for RestApi {
     }
 
     fn payer_paths(&self, payer: &Payer, customers: &[&str]) -> Vec<String> {
-        let of_customer = |customer: &&str| format!("/v1/subscriptions?limit={PAGE}&status=all&customer={customer}");
-        customers.iter().map(of_customer).chain(search_path(payer)).collect()
+        let mut paths = Vec::new();
+        for customer in customers {
+            paths.push(format!("/v1/subscriptions?limit={PAGE}&status=all&customer={customer}"));
+        }
+        paths.extend(search_path(payer));
+        paths
     }
 
     /// What a search leaves out may only be newer than the search, so it never shows a subscription as a whole.
@@ -107,12 +111,8 @@ fn search_path(payer: &Payer) -> Option<String> {
 fn reading(subscriptions: &[Value], read_at: Timestamp, lag_secs: i64) -> Reading {
     let at = Timestamp::from_secs(read_at.as_secs().saturating_sub(lag_secs));
     let sent = Sent { event_type: EVENT_TYPE, event_id: "", at, previous: None };
-    let mut reading = listing::reading(subscriptions, &|subscription| {
-        let records = records(&sent, subscription).ok()?;
-        Some(records.into_iter().map(|record| Shown::new(record, false)).collect())
-    });
-    // A key is of one mode, so what it shows all is.
-    let is_live = subscriptions.iter().find_map(|subscription| subscription.get("livemode")?.as_bool());
-    reading.is_test = is_live.map(|is_live| !is_live);
-    reading
+    listing::reading(subscriptions, &|subscription| {
+        let is_test = subscription.get("livemode").and_then(Value::as_bool).map(|is_live| !is_live);
+        Some(listing::Entry { records: records(&sent, subscription).ok()?, is_dated: false, is_test })
+    })
 }
