@@ -134,6 +134,9 @@ fn held(store: &SqliteStore, id: &str) -> (String, Option<String>, String) {
 
 const ID: [&str; 3] = ["991", "sub_01hv8x29sub", "5e0c0000-0000-4000-8000-000000000001"];
 
+/// An API, a listing, a cursor and the path that they come to.
+type Case<'a> = (&'a dyn Api, &'a str, Option<&'a str>, Option<&'a str>);
+
 #[test]
 fn the_apis_are_asked_as_their_providers_document_them() {
     let [lemonsqueezy, paddle, polar] = PROVIDERS.map(api);
@@ -156,7 +159,7 @@ fn the_apis_are_asked_as_their_providers_document_them() {
     }
 
     let live = "/v1/subscriptions?filter%5Bstatus%5D=active&page%5Bsize%5D=25&page%5Bnumber%5D=";
-    let cases: [(&dyn Api, &str, Option<&str>, Option<&str>); 20] = [
+    let cases: [Case<'_>; 20] = [
         (lemonsqueezy, "live", None, Some(&format!("{live}1"))),
         (lemonsqueezy, "live", Some("active:2"), Some(&format!("{live}3"))),
         (lemonsqueezy, "over", None, Some(&live.replace("active", "unpaid").replace("number%5D=", "number%5D=1"))),

@@ -58,23 +58,18 @@ pub(super) fn reading(entries: &[Value], read: &dyn Fn(&Value) -> Option<Entry>)
     reading
 }
 
-/// Reads a page of a listing whose pages are numbered, and where the next one begins. `last_page` is the path of the number of
-/// the last one.
+/// Reads a page of a listing whose pages are numbered, and where the next one begins. `last_page` finds the number of the last.
 pub(super) fn numbered(
     body: &str,
-    (list, last_page): (&str, &[&str]),
+    list: &str,
+    last_page: fn(Object<'_>) -> Result<Option<i64>, String>,
     (parts, cursor): (&[&str], Option<&str>),
     read: &dyn Fn(&Value) -> Option<Entry>,
 ) -> Result<(Reading, Option<String>), UnreadableAnswer> {
     let answer = parse(body)?;
     let entries = entries(&answer, list)?;
-    let mut last = Ok(Object(&answer));
-    let (name, path) = last_page.split_last().unwrap_or((&"", &[]));
-    for step in path {
-        last = last.and_then(|object| object.object(step));
-    }
-    let last = last.and_then(|object| object.number(name)).map_err(UnreadableAnswer)?;
-    Ok((reading(entries, read), after_page(parts, cursor, entries.len(), last)))
+    let last_page = last_page(Object(&answer)).map_err(UnreadableAnswer)?;
+    Ok((reading(entries, read), after_page(parts, cursor, entries.len(), last_page)))
 }
 
 /// Where the next page begins, of a list that goes on after an id.

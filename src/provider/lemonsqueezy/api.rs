@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{Kind, Object, Shown, is_order, listing};
 use crate::api::{Api, Reading, UnreadableAnswer};
 use crate::payer::Payer;
+use crate::provider::reading;
 use crate::reconcile::EVENT_TYPE;
 use crate::time::Timestamp;
 
@@ -60,14 +61,17 @@ impl Api for StoreApi {
         body: &str,
         _read_at: Timestamp,
     ) -> Result<(Reading, Option<String>), UnreadableAnswer> {
-        let shape: (&str, &[&str]) = ("data", &["meta", "page", "lastPage"]);
-        let (mut reading, next) = listing::numbered(body, shape, (parts(listing), cursor), &read)?;
+        let (mut reading, next) = listing::numbered(body, "data", last_page, (parts(listing), cursor), &read)?;
         for shown in &mut reading.shown {
             shown.is_final = is_order(&shown.record.id);
             shown.is_dated = !shown.is_final;
         }
         Ok((reading, next))
     }
+}
+
+fn last_page(answer: reading::Object<'_>) -> Result<Option<i64>, String> {
+    answer.object("meta")?.object("page")?.number("lastPage")
 }
 
 fn parts(listing: &str) -> &'static [&'static str] {

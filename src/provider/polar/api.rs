@@ -72,9 +72,13 @@ impl Api for CoreApi {
         body: &str,
         read_at: Timestamp,
     ) -> Result<(Reading, Option<String>), UnreadableAnswer> {
-        let shape: (&str, &[&str]) = ("items", &["pagination", "max_page"]);
-        listing::numbered(body, shape, (parts(listing), cursor), &|entry| read(entry, read_at))
+        let place = (parts(listing), cursor);
+        listing::numbered(body, "items", last_page, place, &|entry| read(entry, read_at))
     }
+}
+
+fn last_page(answer: Object<'_>) -> Result<Option<i64>, String> {
+    answer.object("pagination")?.number("max_page")
 }
 
 fn parts(listing: &str) -> &'static [&'static str] {
