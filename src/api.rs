@@ -12,6 +12,7 @@ use crate::event::Record;
 use crate::json::{self, Fields, Unreadable};
 use crate::ordered::Set;
 use crate::payer::{Payer, PayerKind};
+use crate::provider::Environment;
 use crate::time::Timestamp;
 
 /// A provider's API. Every request is a `GET` with the key as bearer.
@@ -22,17 +23,44 @@ pub trait Api: Sync {
     /// The setting that holds the address, and the address where it is not set; without a slash at the end.
     fn base_setting(&self) -> (&'static str, &'static str);
 
+    /// The address where it is not set and `ENVIRONMENT` is `sandbox`.
+    fn sandbox_base(&self) -> &'static str {
+        self.base_setting().1
+    }
+
     /// Headers that every request bears.
     fn headers(&self) -> &'static [(&'static str, &'static str)];
 
-    /// The path of everything that this payer has; none where the provider can have no such payer.
-    fn payer_path(&self, payer: &Payer) -> Option<String>;
+    /// The paths that show what this payer has, a few, in the order in which they are to be asked; none where the provider
+    /// can have no such payer, or nothing says which it is. `customers` are ids that the provider has the payer under, as far
+    /// as is known.
+    fn payer_paths(&self, payer: &Payer, customers: &[&str]) -> Vec<String>;
 
-    /// Reads what [`payer_path`](Self::payer_path) answered with 200.
+    /// The path of the newest records of all payers, where these may be a payer's whom nothing else leads to: who has just
+    /// bought the first time is known to no customer yet.
+    fn newest_path(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Reads what one of [`payer_paths`](Self::payer_paths) or [`newest_path`](Self::newest_path) answered with 200.
     ///
     /// # Errors
     /// [`UnreadableAnswer`].
-    fn read_payer(&self, payer: &Payer, body: &str, read_at: Timestamp) -> Result<Reading, UnreadableAnswer>;
+    fn read_payer(
+        &self,
+        _payer: &Payer,
+        _path: &str,
+        body: &str,
+        read_at: Timestamp,
+    ) -> Result<Reading, UnreadableAnswer> {
+        Ok(self.read_page("", None, body, read_at)?.0)
+    }
+
+    /// How long after a change the payer's paths surely show it, and are taken for newer than an event about it; in
+    /// milliseconds.
+    fn lag_ms(&self) -> i64 {
+        0
+    }
 
     /// The listings of all payers' records, which are read side by side: what may grant first, for it is short and matters
     /// most; then what is over, which only grows.
@@ -53,14 +81,23 @@ pub trait Api: Sync {
         read_at: Timestamp,
     ) -> Result<(Reading, Option<String>), UnreadableAnswer>;
 
-    /// The path of a page of the provider's plans; none at a cursor that this version does not know.
-    fn plans_path(&self, cursor: Option<&str>) -> Option<String>;
+    /// The path of a page of the provider's plans; none at a cursor that this version does not know, and where the catalog
+    /// alone tells what is sold.
+    fn plans_path(&self, _cursor: Option<&str>) -> Option<String> {
+        None
+    }
 
     /// Reads what [`plans_path`](Self::plans_path) answered with 200, and where the next page begins.
     ///
     /// # Errors
     /// [`UnreadableAnswer`].
-    fn read_plans(&self, cursor: Option<&str>, body: &str) -> Result<(Vec<ApiPlan>, Option<String>), UnreadableAnswer>;
+    fn read_plans(
+        &self,
+        _cursor: Option<&str>,
+        _body: &str,
+    ) -> Result<(Vec<ApiPlan>, Option<String>), UnreadableAnswer> {
+        Ok((Vec::new(), None))
+    }
 }
 
 /// Records as the API shows them.
@@ -72,6 +109,34 @@ pub struct Reading {
     pub whole: Option<String>,
     /// How many records could not be read. They spoil none of the others.
     pub unreadable: u64,
+    /// The API told whether all this is of test mode.
+    pub is_test: Option<bool>,
+}
+
+impl Reading {
+    /// Leaves only what names this payer, of a reading of all.
+    pub fn keep_of(&mut self, payer: &Payer) {
+        self.shown.retain(|shown| shown.record.payer.as_ref() == Some(payer));
+        // Whose those are nobody knows.
+        self.unreadable = 0;
+    }
+
+    /// Itself, if it is of our environment: what a key of test mode shows must grant nothing where money is real, nor the
+    /// other way round.
+    ///
+    /// # Errors
+    /// [`UnreadableAnswer`] where it says that it is of the other.
+    pub fn of(self, ours: Environment) -> Result<Self, UnreadableAnswer> {
+        let mode = |is_test| if is_test { "test" } else { "live" };
+        match self.is_test {
+            Some(is_test) if is_test != (ours == Environment::Sandbox) => Err(UnreadableAnswer(format!(
+                "it is of {} mode, and `ENVIRONMENT` is `{}`: is the key the right one?",
+                mode(is_test),
+                ours.as_str()
+            ))),
+            _ => Ok(self),
+        }
+    }
 }
 
 /// One record as the API shows it.
@@ -83,6 +148,16 @@ pub struct Shown {
     pub is_dated: bool,
     /// The API told whether it is in a trial.
     pub tells_trial: bool,
+    /// Nothing that is told later changes it.
+    pub is_final: bool,
+}
+
+impl Shown {
+    /// A record that is shown whole.
+    #[must_use]
+    pub fn new(record: Record, is_dated: bool) -> Self {
+        Self { record, is_dated, tells_trial: true, is_final: false }
+    }
 }
 
 /// A plan as the provider's API lists it.

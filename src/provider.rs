@@ -3,6 +3,7 @@
 
 mod clerk;
 mod lemonsqueezy;
+mod listing;
 mod object;
 mod paddle;
 mod polar;
@@ -10,6 +11,7 @@ mod reading;
 mod revenuecat;
 mod stripe;
 
+pub use self::listing::is_id;
 use crate::api::Api;
 use crate::delivery::{Delivery, Verified, VerifyError};
 use crate::event::{ParseError, Parsed};

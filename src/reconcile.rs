@@ -118,7 +118,10 @@ pub fn differences(reading: Reading, held: &Held, payer: Option<&Payer>, read_at
             let differs = match held {
                 // What is over before we ever heard of it never gave anything that could still be asked for.
                 None => shown.record.state.as_ref().is_some_and(|state| state.status != Status::Ended),
-                Some(held) => held.occurred_at <= shown.record.occurred_at && held.differs_from(&shown.record),
+                Some(held) => {
+                    let is_later = shown.is_final || held.occurred_at <= shown.record.occurred_at;
+                    is_later && held.differs_from(&shown.record)
+                }
             };
             differs.then(|| difference(shown, held, read_at))
         })
@@ -126,7 +129,7 @@ pub fn differences(reading: Reading, held: &Held, payer: Option<&Payer>, read_at
 }
 
 fn difference(shown: Shown, held: Option<&HeldRecord>, read_at: Timestamp) -> Difference {
-    let Shown { mut record, is_dated, .. } = shown;
+    let Shown { mut record, is_dated, is_final, .. } = shown;
     let changed_at = record.occurred_at;
     let is_news = is_dated && held.is_none_or(|held| changed_at > held.occurred_at);
     // A change that we heard of first from the API yields to its delivery, which then shows that deliveries come. What the
@@ -134,7 +137,8 @@ fn difference(shown: Shown, held: Option<&HeldRecord>, read_at: Timestamp) -> Di
     let (prefix, sent_at) = if is_news { (UNDELIVERED, Timestamp::from_millis(0)) } else { (REREAD, read_at) };
     let event_id = format!("{prefix}{}", step(&record, held));
     let progress = record.state.as_ref().map_or(0, |state| state.status.progress());
-    record.version = Version::new(changed_at, sent_at, progress, &event_id);
+    let clock = if is_final { Timestamp::MAX } else { changed_at };
+    record.version = Version::new(clock, sent_at, progress, &event_id);
     let event = Event {
         event_type: EVENT_TYPE.to_owned(),
         occurred_at: changed_at,
@@ -203,7 +207,7 @@ impl HeldRecord {
             trial: false,
             started_at: None,
         };
-        Shown { record, is_dated: false, tells_trial: true }
+        Shown::new(record, false)
     }
 
     /// What the API left out stays as it was: silence is not a change.
@@ -328,6 +332,23 @@ impl Sweep {
         }
         Ok(sweep)
     }
+}
+
+/// Pages that a provider's turn has at least: one of each listing.
+const PAGES_OF_A_TURN: u32 = 2;
+
+/// Whose turn it is in a run that reads so many pages: of the providers that do not want to be left alone, those whose last
+/// run is longest ago. There are fewer than all where each would have less than a page of each listing.
+#[must_use]
+pub fn turns(sweeps: &Map<&'static str, Sweep>, pages: u32, now: Timestamp) -> Vec<&'static str> {
+    let is_due = |sweep: &Sweep| sweep.not_before.is_none_or(|not_before| now >= not_before);
+    let mut turns = Vec::new();
+    for _ in 0..(pages / PAGES_OF_A_TURN).max(1) {
+        let left = sweeps.iter().filter(|(name, sweep)| is_due(sweep) && !turns.contains(*name));
+        let Some((next, _)) = left.min_by_key(|(_, sweep)| sweep.last_run_at) else { break };
+        turns.push(*next);
+    }
+    turns
 }
 
 /// Why webhooks seem not to arrive.

@@ -178,7 +178,7 @@ impl Settings {
             reader.number("RETENTION_DAYS", MIN_RETENTION_DAYS..=MAX_RETENTION_DAYS, DEFAULT_RETENTION_DAYS);
         let reconcile_pages =
             reader.number("RECONCILE_PAGES_PER_RUN", 1..=MAX_RECONCILE_PAGES, DEFAULT_RECONCILE_PAGES);
-        let apis = reader.apis();
+        let apis = reader.apis(ours.environment);
         Self {
             webhook_secrets,
             ours,
@@ -322,10 +322,12 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         Some(ApiAccess { base: base.trim_end_matches('/').to_owned(), bearer: Bearer(key) })
     }
 
-    fn apis(&self) -> Map<&'static str, ApiAccess> {
+    fn apis(&self, environment: Environment) -> Map<&'static str, ApiAccess> {
         let one = |provider: &&'static dyn Provider| {
             let api = provider.api()?;
-            Some((provider.name(), self.api_access(api.key_setting(), api.base_setting())?))
+            let (base, default_base) = api.base_setting();
+            let default_base = if environment == Environment::Sandbox { api.sandbox_base() } else { default_base };
+            Some((provider.name(), self.api_access(api.key_setting(), (base, default_base))?))
         };
         ordered::map(PROVIDERS.iter().filter_map(one))
     }

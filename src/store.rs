@@ -59,6 +59,7 @@ static SNAPSHOTS: &str = compact!(
 );
 static LOOSE: &str = compact!(include_str!("store/loose.sql"));
 static HELD: &str = compact!(include_str!("store/held.sql"));
+static CUSTOMERS_OF: &str = compact!(include_str!("store/customers_of.sql"));
 static HEALTH: &str = compact!(include_str!("store/health.sql"));
 static HISTORY: &str = compact!(include_str!("store/history.sql"));
 static LEDGER: &str = compact!(include_str!("store/ledger.sql"));
@@ -238,6 +239,12 @@ pub fn held(provider: &str, reading: &Reading, payer: Option<&Payer>) -> Result<
         Param::Text(serde_json::to_string(&payers)?),
     ];
     Ok(Statement { sql: HELD, params })
+}
+
+/// Reads under which customers' ids the providers have a payer, those told last first: rows of `provider` and `id`.
+#[must_use]
+pub fn customers_of(payer: &Payer) -> Statement {
+    Statement { sql: CUSTOMERS_OF, params: vec![Param::Text(payer.key())] }
 }
 
 /// Reads what the worker kept for itself under these names: rows of `name` and `value`.

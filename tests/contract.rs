@@ -104,6 +104,16 @@ fn every_setting_is_in_the_readme() {
         for name in provider.secret_names() {
             assert!(README.contains(&format!("`{name}`")), "{name} is not in the README");
         }
+        let Some(api) = provider.api() else { continue };
+        let (base, address) = api.base_setting();
+        for text in [api.key_setting(), base, address, api.sandbox_base()] {
+            assert!(README.contains(&format!("`{text}`")), "{text} is not in the README");
+        }
+        assert!(
+            include_str!("../.dev.vars.example").contains(&format!("# {}=", api.key_setting())),
+            "{}",
+            provider.name()
+        );
     }
 }
 

@@ -14,9 +14,10 @@ mod seeded;
 use plangate::api::{Api, Reading};
 use plangate::delivery::Verified;
 use plangate::event::Parsed;
+use plangate::ordered::Map;
 use plangate::payer::{Payer, PayerKind};
 use plangate::provider::{Ours, named};
-use plangate::reconcile::{Progress, Silence, Sweep, differences, likely_cause};
+use plangate::reconcile::{self, Progress, Silence, Sweep, differences, likely_cause};
 use plangate::store::sqlite::SqliteStore;
 use plangate::store::{self, Outcome};
 use plangate::time::{DAY_MS, Timestamp};
@@ -98,7 +99,7 @@ impl Shop {
 
     /// Reads the payer at `read_at`; answers the ids of the differences, which are then stored.
     fn read(&mut self, body: &str, read_at: i64) -> Vec<String> {
-        let reading = api().read_payer(&user(), body, at(read_at)).unwrap();
+        let reading = api().read_payer(&user(), "", body, at(read_at)).unwrap();
         let found = self.differences(reading, Some(&user()), read_at);
         found
             .into_iter()
@@ -189,7 +190,7 @@ fn two_who_find_one_difference_store_it_once_and_a_later_one_is_another() {
     let mut shop = Shop::new();
     shop.webhook("e1", &item("i_1", "active", T + 10));
     let reading =
-        || api().read_payer(&user(), &subscription(&[item("i_1", "canceled", T + 20)]), at(T + MINUTE)).unwrap();
+        || api().read_payer(&user(), "", &subscription(&[item("i_1", "canceled", T + 20)]), at(T + MINUTE)).unwrap();
     let one = shop.differences(reading(), Some(&user()), T + MINUTE);
     let two = shop.differences(reading(), Some(&user()), T + 2 * MINUTE);
     assert_eq!(one[0].event_id, two[0].event_id);
@@ -503,10 +504,10 @@ fn the_api_is_asked_as_its_provider_documents_it() {
     assert_eq!(api().headers(), [("clerk-api-version", "2025-11-10")]);
     assert_eq!(api().listings(), ["live", "over"]);
     let org = Payer::new(PayerKind::Org, "org_1").unwrap();
-    assert_eq!(api().payer_path(&user()).unwrap(), "/v1/users/user_1/billing/subscription");
-    assert_eq!(api().payer_path(&org).unwrap(), "/v1/organizations/org_1/billing/subscription");
+    assert_eq!(api().payer_paths(&user(), &["cpayer_1"]), ["/v1/users/user_1/billing/subscription"]);
+    assert_eq!(api().payer_paths(&org, &[]), ["/v1/organizations/org_1/billing/subscription"]);
     for id in ["..", ".", "a/b", "a?b", "a%2Fb", "a b", "ä"] {
-        assert_eq!(api().payer_path(&Payer::new(PayerKind::User, id).unwrap()), None, "{id}");
+        assert_eq!(api().payer_paths(&Payer::new(PayerKind::User, id).unwrap(), &[]), [""; 0], "{id}");
     }
     assert_eq!(api().plans_path(None).unwrap(), "/v1/billing/plans?payer_type=user&limit=100&offset=0");
     assert_eq!(api().plans_path(Some("org:100")).unwrap(), "/v1/billing/plans?payer_type=org&limit=100&offset=100");
@@ -563,7 +564,7 @@ fn what_is_listed_as_in_a_trial_is_in_one() {
 fn an_answer_that_is_no_answer_says_so() {
     let cases = ["", "null", "[]", "{}", "<html>", r#"{"data":{}}"#, r#"{"subscription_items":null}"#];
     for body in cases {
-        assert!(api().read_payer(&user(), body, at(T)).is_err(), "{body}");
+        assert!(api().read_payer(&user(), "", body, at(T)).is_err(), "{body}");
         assert!(api().read_page("live", None, body, at(T)).is_err(), "{body}");
         assert!(api().read_plans(None, body).is_err(), "{body}");
     }
@@ -593,4 +594,42 @@ fn the_likely_cause_of_silence_is_what_was_last_refused() {
             "{delivery:?} {refused:?}"
         );
     }
+}
+
+#[test]
+fn providers_take_turns_where_the_pages_are_too_few_for_all() {
+    let names = ["clerk", "lemonsqueezy", "paddle", "polar", "stripe"];
+    let run = |pages: u32, runs: usize, limited: Option<&'static str>| {
+        let mut sweeps: Map<&'static str, Sweep> = names.map(|name| (name, Sweep::default())).into_iter().collect();
+        if let Some(name) = limited {
+            sweeps.insert(name, Sweep { not_before: Some(at(T + 3 * MINUTE)), ..Sweep::default() });
+        }
+        let mut log = Vec::new();
+        for n in 0..runs {
+            let now = at(T + i64::try_from(n).unwrap() * MINUTE);
+            let turns = reconcile::turns(&sweeps, pages, now);
+            for name in &turns {
+                let before = sweeps.get(name).cloned().unwrap();
+                sweeps.insert(name, Sweep { last_run_at: Some(now), ..before });
+            }
+            log.push(turns.join(" "));
+        }
+        log
+    };
+    let five = [
+        "clerk lemonsqueezy",
+        "paddle polar",
+        "stripe clerk",
+        "lemonsqueezy paddle",
+        "polar clerk",
+        "stripe lemonsqueezy",
+    ];
+    assert_eq!(run(5, 6, None), five);
+    assert_eq!(run(1, 3, None), ["clerk", "lemonsqueezy", "paddle"]);
+    assert_eq!(run(10, 2, None), [names.join(" "), names.join(" ")]);
+    assert_eq!(run(100, 1, None), [names.join(" ")]);
+    // Who wants to be left alone takes nobody's turn, and comes first afterwards.
+    let limited = run(4, 4, Some("clerk"));
+    assert_eq!(limited, ["lemonsqueezy paddle", "polar stripe", "lemonsqueezy paddle", "clerk polar"]);
+    assert_eq!(reconcile::turns(&Map::new(), 5, at(T)), [""; 0]);
 }

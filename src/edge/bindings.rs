@@ -64,6 +64,9 @@ extern "C" {
     #[wasm_bindgen(js_namespace = AbortSignal, js_name = timeout, catch)]
     pub(super) fn abort_after(millis: f64) -> Result<JsValue, JsValue>;
 
+    #[wasm_bindgen(js_namespace = scheduler, js_name = wait, catch)]
+    pub(super) fn wait(millis: f64) -> Result<Promise, JsValue>;
+
     /// A `Response`.
     #[wasm_bindgen(js_name = Response)]
     pub(super) type FetchedResponse;

@@ -4,10 +4,12 @@
 use serde::Serialize;
 use worker::Env;
 
+use super::bindings::wait;
 use super::log::Line;
 use super::outbound::{ApiError, ask};
 use super::response::Failure;
 use super::store::StoredSnapshot;
+use super::task::settled;
 use super::{catalog, clock, isolate, store};
 use crate::answer::Source;
 use crate::api::{Api, ApiPlan, Reading};
@@ -15,14 +17,16 @@ use crate::delivery::Verified;
 use crate::event::Parsed;
 use crate::ordered::{self, Map};
 use crate::payer::Payer;
-use crate::provider::{self, PROVIDERS};
-use crate::reconcile::{Sweep, differences};
+use crate::provider::{self, PROVIDERS, is_id};
+use crate::reconcile::{self, Sweep, differences};
 use crate::settings::{ApiAccess, Settings};
 use crate::time::Timestamp;
 
 /// Differences stored for every five pages that are read. Each is a D1 batch of four statements and a KV write; with the
 /// pages this stays below the 50 calls that a run may make on Cloudflare's free plan.
 const STORED_EACH_FIVE_PAGES: u32 = 6;
+/// A payer's customers that a provider is asked about: each may be a request.
+const MAX_CUSTOMERS: usize = 4;
 /// Pages of plans that are read at most: 1,000 plans.
 const MAX_PLAN_PAGES: usize = 10;
 
@@ -47,15 +51,31 @@ pub(super) fn key_settings() -> Vec<&'static str> {
     PROVIDERS.iter().filter_map(|provider| provider.api()).map(Api::key_setting).collect()
 }
 
-/// Sweeps every API a bounded way further. What fails is in the answer and in `/healthz`, and is tried again by the next
-/// run.
+/// Sweeps the APIs a bounded way further. What fails is in the answer and in `/healthz`, and is tried again by the next run.
+///
+/// The calls that a run may make are shared among the providers. Where they are too few for all, those whose last run is
+/// longest ago have their turn, and the others the next time.
 pub(super) async fn run(env: &Env, settings: &Settings) -> Map<&'static str, Sweep> {
     let mut sweeps = Map::new();
-    // The calls that a run may make are shared among the providers.
-    let providers = u32::try_from(apis(settings).count()).unwrap_or(u32::MAX).max(1);
-    let pages = settings.reconcile_pages.div_ceil(providers);
+    let names: Vec<String> = apis(settings).map(|asked| Sweep::name(asked.provider)).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let kept = match store::kept(env, &names).await {
+        Ok(kept) => kept,
+        Err(failure) => {
+            if let Some(line) = failure.log() {
+                line.write();
+            }
+            return sweeps;
+        }
+    };
     for asked in apis(settings) {
-        match sweep(env, settings, asked, pages).await {
+        sweeps.insert(asked.provider, Sweep::parse(kept.get(&Sweep::name(asked.provider)).map(String::as_str)));
+    }
+    let turns = reconcile::turns(&sweeps, settings.reconcile_pages, clock());
+    let pages = settings.reconcile_pages.div_ceil(u32::try_from(turns.len()).unwrap_or(u32::MAX).max(1));
+    for asked in apis(settings).filter(|asked| turns.contains(&asked.provider)) {
+        let before = sweeps.remove(asked.provider).unwrap_or_default();
+        match sweep(env, settings, asked, pages, before).await {
             Ok(sweep) => {
                 if let Some(error) = &sweep.error {
                     Line::error(format!("failed to reconcile: {error}")).with("provider", asked.provider).write();
@@ -72,13 +92,15 @@ pub(super) async fn run(env: &Env, settings: &Settings) -> Map<&'static str, Swe
     sweeps
 }
 
-async fn sweep(env: &Env, settings: &Settings, asked: Asked<'_>, pages: u32) -> Result<Sweep, Failure> {
+async fn sweep(
+    env: &Env,
+    settings: &Settings,
+    asked: Asked<'_>,
+    pages: u32,
+    mut sweep: Sweep,
+) -> Result<Sweep, Failure> {
     let now = clock();
     let name = Sweep::name(asked.provider);
-    let mut sweep = Sweep::parse(store::kept(env, &[&name]).await?.get(&name).map(String::as_str));
-    if sweep.not_before.is_some_and(|not_before| now < not_before) {
-        return Ok(sweep);
-    }
     sweep.since = sweep.since.or(Some(now));
     sweep.last_run_at = Some(now);
     sweep.not_before = None;
@@ -147,6 +169,7 @@ async fn sweep_listings(
             let read_at = clock();
             let body = ask(api, access, &path).await?;
             let (reading, next) = api.read_page(listing, cursor.as_deref(), &body, read_at).map_err(ApiError::from)?;
+            let reading = reading.of(settings.ours.environment).map_err(ApiError::from)?;
             let (shown, unreadable) = (reading.shown.len(), reading.unreadable);
             let took = take_over(env, settings, provider, reading, None, read_at, may_store).await?;
             sweep.stored = sweep.stored.saturating_add(u64::from(took.stored));
@@ -229,6 +252,9 @@ async fn take_over(
 /// The provider's own plans, into D1 and KV where they changed.
 async fn sync_plans(env: &Env, asked: Asked<'_>) -> Result<(), Interruption> {
     let Asked { provider, api, access } = asked;
+    if api.plans_path(None).is_none() {
+        return Ok(());
+    }
     let name = catalog::name(provider);
     let before = store::kept(env, &[&name]).await?.remove(&name);
     let known: Vec<ApiPlan> = before.as_deref().and_then(|text| ApiPlan::read_all(text).ok()).unwrap_or_default();
@@ -273,45 +299,107 @@ async fn sync_plans(env: &Env, asked: Asked<'_>) -> Result<(), Interruption> {
 }
 
 /// What came of asking about one payer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Synced {
-    /// Something was otherwise, and is stored now.
-    Changed,
-    /// All is as we hold it.
-    Unchanged,
-    /// The provider has nothing on the payer.
+    /// No provider shows anything of the payer, or nothing says which customer there it is.
     Unknown,
     /// It was asked a moment ago.
     RecentlyRead,
+    /// All is as we hold it.
+    Unchanged,
+    /// Something was otherwise, and is stored now.
+    Changed,
 }
 
 /// Differences that one payer may have; more than a payer has records.
 const MAX_OF_PAYER: u32 = 20;
 
-/// Asks every API about one payer, now.
+/// Asks every API about one payer, now. One that fails keeps no other from being asked.
 pub(super) async fn sync(env: &Env, settings: &Settings, payer: &Payer) -> Result<Synced, Failure> {
+    let customers = store::customers_of(env, payer).await?;
     let mut synced = Synced::Unknown;
-    for Asked { provider, api, access } in apis(settings) {
-        let Some(path) = api.payer_path(payer) else { continue };
+    let mut failed = None;
+    for asked in apis(settings) {
+        let mut own: Vec<&str> = Vec::new();
+        for (provider, id) in &customers {
+            if provider == asked.provider && is_id(id) && own.len() < MAX_CUSTOMERS {
+                own.push(id);
+            }
+        }
+        match sync_with(env, settings, asked, payer, &own).await {
+            Ok(found) => synced = found.max(synced),
+            Err(failure) => failed = failed.or(Some(failure)),
+        }
+    }
+    match failed {
+        None => Ok(synced),
+        Some(failure) => Err(failure),
+    }
+}
+
+async fn sync_with(
+    env: &Env,
+    settings: &Settings,
+    asked: Asked<'_>,
+    payer: &Payer,
+    customers: &[&str],
+) -> Result<Synced, Failure> {
+    let Asked { provider, api, access } = asked;
+    let unavailable = |error: ApiError| Failure::ProviderUnavailable {
+        provider,
+        retry_after_secs: if let ApiError::Limited { retry_after_secs } = error {
+            Some(retry_after_secs)
+        } else {
+            None
+        },
+        cause: error.to_string(),
+    };
+    let mut synced = Synced::Unknown;
+    let newest = api.newest_path();
+    let mut paths = api.payer_paths(payer, customers);
+    if let Some(newest) = newest {
+        paths.push(newest.to_owned());
+    }
+    for path in paths {
         let read_at = clock();
-        let unavailable = |error: ApiError| Failure::ProviderUnavailable {
-            provider,
-            retry_after_secs: if let ApiError::Limited { retry_after_secs } = error {
-                Some(retry_after_secs)
-            } else {
-                None
-            },
-            cause: error.to_string(),
-        };
         let body = match ask(api, access, &path).await {
             Ok(body) => body,
             Err(ApiError::NotFound) => continue,
             Err(error) => return Err(unavailable(error)),
         };
-        let reading = api.read_payer(payer, &body, read_at).map_err(|error| unavailable(error.into()))?;
+        let reading = api.read_payer(payer, &path, &body, read_at);
+        let reading = reading.and_then(|reading| reading.of(settings.ours.environment));
+        let mut reading = reading.map_err(|error| unavailable(error.into()))?;
+        if newest == Some(path.as_str()) {
+            reading.keep_of(payer);
+        }
+        let is_known = reading.whole.is_some() || !reading.shown.is_empty() || reading.unreadable > 0;
         let took = take_over(env, settings, provider, reading, Some(payer), read_at, MAX_OF_PAYER).await?;
-        synced = if took.stored > 0 || synced == Synced::Changed { Synced::Changed } else { Synced::Unchanged };
+        if is_known || took.stored > 0 {
+            synced = synced.max(if took.stored > 0 { Synced::Changed } else { Synced::Unchanged });
+        }
     }
     Ok(synced)
+}
+
+/// Asks about a payer of whom two events at `occurred_at` told otherwise, as soon as the answer is newer than both. Nobody
+/// waits for it; if it fails, the next sweep finds the difference.
+pub(super) async fn settle(
+    env: &Env,
+    settings: &Settings,
+    payer: &Payer,
+    api: &'static dyn Api,
+    occurred_at: Timestamp,
+) {
+    let millis = occurred_at.plus_millis(api.lag_ms()).millis_since(clock()).clamp(0, api.lag_ms());
+    if millis > 0 {
+        // A wait that fails is none.
+        settled(wait(f64::from(u32::try_from(millis).unwrap_or(0)))).await.ok();
+    }
+    if let Err(failure) = sync(env, settings, payer).await
+        && let Some(line) = failure.log()
+    {
+        line.with("payer.id", payer.key()).write();
+    }
 }

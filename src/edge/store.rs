@@ -136,6 +136,13 @@ pub(super) async fn held(env: &Env, provider: &str, reading: &Reading, payer: Op
         .map_err(|error| Failure::StoreUnavailable { what: WHAT, cause: format!("reading records: {error}") })
 }
 
+/// Reads under which customers' ids the providers have a payer, those told last first: the provider and the id.
+pub(super) async fn customers_of(env: &Env, payer: &Payer) -> Result<Vec<(String, String)>, Failure> {
+    const WHAT: &str = "the payer's customers could not be read";
+    let rows = rows(env, &store::customers_of(payer)).await.map_err(|thrown| unavailable(WHAT, &thrown))?;
+    Ok(rows.iter().filter_map(pair).collect())
+}
+
 /// Reads what waits for an operator.
 pub(super) async fn loose(env: &Env, records: u32) -> Result<Found, Failure> {
     const WHAT: &str = "what waits could not be read";
@@ -149,11 +156,13 @@ pub(super) async fn kept(env: &Env, names: &[&str]) -> Result<Map<String, String
     const WHAT: &str = "what is kept between runs could not be read";
     let statement = store::kept(names).map_err(|error| Failure::Internal(error.to_string()))?;
     let rows = rows(env, &statement).await.map_err(|thrown| unavailable(WHAT, &thrown))?;
-    let pair = |row: JsValue| {
-        let row = row.unchecked_into::<Array>();
-        Some((row.get(0).as_string()?, row.get(1).as_string()?))
-    };
     Ok(ordered::map(rows.iter().filter_map(pair)))
+}
+
+/// A row of two texts.
+fn pair(row: JsValue) -> Option<(String, String)> {
+    let row = row.unchecked_into::<Array>();
+    Some((row.get(0).as_string()?, row.get(1).as_string()?))
 }
 
 /// Keeps something between runs.

@@ -9,7 +9,7 @@ use super::store::Delivered;
 use super::{isolate, reconcile, store, task};
 use crate::answer::Source;
 use crate::delivery::{Delivery, Headers};
-use crate::event::Parsed;
+use crate::event::{Event, Parsed};
 use crate::provider::Provider;
 use crate::store::Outcome;
 
@@ -70,14 +70,13 @@ pub(super) async fn handle(edge: &Edge<'_>, provider: &'static dyn Provider) -> 
             store::write_copy(edge.env, &stored, edge.settings.snapshot_ttl_secs).await;
         }
         // 7.
-        if is_tied && provider.api().is_some_and(|_| edge.settings.apis.contains_key(provider.name())) {
+        if is_tied
+            && let Ok(Parsed::Event(Event { occurred_at, .. })) = parsed
+            && let Some(api) = provider.api().filter(|_| edge.settings.apis.contains_key(provider.name()))
+        {
             let (env, settings, payer) = (edge.env.clone(), isolate::settings(edge.env), stored.snapshot.payer.clone());
             task::wait_until(edge.context, async move {
-                if let Err(failure) = reconcile::sync(&env, &settings, &payer).await
-                    && let Some(line) = failure.log()
-                {
-                    line.with("payer.id", payer.key()).write();
-                }
+                reconcile::settle(&env, &settings, &payer, api, occurred_at).await;
             });
         }
     }

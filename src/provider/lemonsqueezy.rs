@@ -6,11 +6,14 @@
 //! Sources: <https://docs.lemonsqueezy.com/help/webhooks/event-types>,
 //! <https://docs.lemonsqueezy.com/help/webhooks/signing-requests>, <https://docs.lemonsqueezy.com/api/subscriptions>.
 
+mod api;
+
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::object::Object;
-use super::{Environment, Ours, Provider};
+use super::{Environment, Ours, Provider, listing};
+use crate::api::Api;
 use crate::delivery::{Delivery, Verified, VerifyError};
 use crate::event::{Event, IgnoredReason, Link, ParseError, Parsed, Payment, PlanRef, Record, Seats, State, Version};
 use crate::hex_signature;
@@ -68,6 +71,10 @@ impl Provider for LemonSqueezy {
 
     fn parse(&self, verified: &Verified<'_>, ours: &Ours) -> Result<Parsed, ParseError> {
         parse(verified, ours)
+    }
+
+    fn api(&self) -> Option<&'static dyn Api> {
+        Some(&api::StoreApi)
     }
 
     fn sign(&self, secret: &Secret, _event_id: &str, _now: Timestamp, body: &[u8]) -> Vec<(&'static str, String)> {
@@ -365,8 +372,14 @@ impl<'a> Shown<'a> {
     }
 }
 
+const ORDER: &str = "order:";
+
 fn order_record(id: &str) -> String {
-    format!("order:{id}")
+    format!("{ORDER}{id}")
+}
+
+fn is_order(record: &str) -> bool {
+    record.starts_with(ORDER)
 }
 
 /// The variant, which is what has a price; the product where there is none.

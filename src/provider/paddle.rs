@@ -8,10 +8,13 @@
 //! <https://developer.paddle.com/webhooks/overview>, and the payloads in the tests of
 //! <https://github.com/PaddleHQ/paddle-node-sdk> (`src/__tests__/mocks/notifications`).
 
+mod api;
+
 use serde_json::Value;
 
 use super::reading::{self, Object, Sent, due_at, id_of_body};
-use super::{Ours, Provider};
+use super::{Ours, Provider, listing};
+use crate::api::Api;
 use crate::delivery::{Delivery, Verified, VerifyError};
 use crate::event::{Event, ParseError, Parsed, Payment, PlanRef, Record, Seats, State};
 use crate::hex_signature::{self, TimedHeader};
@@ -61,6 +64,10 @@ impl Provider for Paddle {
 
     fn parse(&self, verified: &Verified<'_>, _ours: &Ours) -> Result<Parsed, ParseError> {
         reading::parse(verified, ("event_type", "occurred_at"), read)
+    }
+
+    fn api(&self) -> Option<&'static dyn Api> {
+        Some(&api::BillingApi)
     }
 
     fn sign(&self, secret: &Secret, _event_id: &str, now: Timestamp, body: &[u8]) -> Vec<(&'static str, String)> {

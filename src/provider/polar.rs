@@ -7,8 +7,11 @@
 //! Sources: <https://polar.sh/docs/integrate/webhooks/events>, and in <https://github.com/polarsource/polar>
 //! `server/polar/webhook/tasks.py` and the schemas beside it (`subscription`, `order`, `refund`, `customer/schemas/state.py`).
 
+mod api;
+
 use super::reading::{self, Object, Sent, due_at};
-use super::{Ours, Provider};
+use super::{Ours, Provider, listing};
+use crate::api::Api;
 use crate::delivery::{Delivery, Verified, VerifyError};
 use crate::event::{Event, ParseError, Parsed, Payment, PlanRef, Record, Seats, State};
 use crate::payer::Payer;
@@ -55,6 +58,10 @@ impl Provider for Polar {
 
     fn parse(&self, verified: &Verified<'_>, _ours: &Ours) -> Result<Parsed, ParseError> {
         reading::parse(verified, ("type", "timestamp"), read)
+    }
+
+    fn api(&self) -> Option<&'static dyn Api> {
+        Some(&api::CoreApi)
     }
 
     fn sign(&self, secret: &Secret, event_id: &str, now: Timestamp, body: &[u8]) -> Vec<(&'static str, String)> {

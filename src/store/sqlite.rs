@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, Value};
 
-use super::{Outcome, Param, Statement, held, history, snapshots, webhook};
+use super::{Outcome, Param, Statement, customers_of, held, history, snapshots, webhook};
 use crate::api::Reading;
 use crate::delivery::Verified;
 use crate::event::{ParseError, Parsed};
@@ -90,6 +90,19 @@ impl SqliteStore {
             Some(Value::Text(json)) => Ok(Held::parse(json)?),
             _ => Err("the records are not text".into()),
         }
+    }
+
+    /// Reads under which customers' ids the providers have a payer: pairs of the provider and the id.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn customers_of(&self, payer: &Payer) -> Result<Vec<(String, String)>, Error> {
+        let rows = run(&self.connection, &customers_of(payer))?;
+        let pair = |row: Vec<Value>| match <[Value; 2]>::try_from(row) {
+            Ok([Value::Text(provider), Value::Text(id)]) => Ok((provider, id)),
+            _ => Err("a customer is not two texts".into()),
+        };
+        rows.into_iter().map(pair).collect()
     }
 
     /// Reads the snapshots of a user, an organization, or both.

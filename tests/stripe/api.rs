@@ -4,6 +4,7 @@ use plangate::api::{Api, Reading};
 use plangate::delivery::Verified;
 use plangate::event::Parsed;
 use plangate::payer::Payer;
+use plangate::provider::Environment;
 use plangate::reconcile::differences;
 use plangate::store::sqlite::SqliteStore;
 use plangate::time::Timestamp;
@@ -40,7 +41,13 @@ fn listed(status: &str, after: i64) -> Reading {
 }
 
 fn searched(status: &str, after: i64) -> Reading {
-    api().read_payer(&user(), &page(&[subscription(status)], false), Timestamp::from_secs(T + after)).unwrap()
+    read_at(&api().payer_paths(&user(), &[])[0], status, after)
+}
+
+/// The answer of one of the payer's paths, read so many seconds after [`T`].
+fn read_at(path: &str, status: &str, after: i64) -> Reading {
+    let body = page(&[subscription(status)], false);
+    api().read_payer(&user(), path, &body, Timestamp::from_secs(T + after)).unwrap()
 }
 
 /// A store that holds the subscription as active with two seats, as of [`T`].
@@ -83,7 +90,7 @@ fn the_api_is_asked_as_stripe_documents_it() {
     assert_eq!(api().plans_path(None), None);
 
     let query = |payer: &Payer| {
-        let path = api().payer_path(payer)?;
+        let path = api().payer_paths(payer, &[]).pop()?;
         let (before, query) = path.split_once("&query=").unwrap();
         assert_eq!(before, "/v1/subscriptions/search?limit=25");
         Some(form_urlencoded::parse(format!("q={query}").as_bytes()).next().unwrap().1.into_owned())
@@ -97,6 +104,10 @@ fn the_api_is_asked_as_stripe_documents_it() {
         "metadata['orgId']:'org-7' OR metadata['org_id']:'org-7' OR metadata['organization_id']:'org-7' OR \
          metadata['clerk_org_id']:'org-7'"
     );
+    let paths = api().payer_paths(&user(), &["cus_2", "cus_1"]);
+    assert_eq!(paths.len(), 3);
+    assert_eq!(paths[0], "/v1/subscriptions?limit=25&status=all&customer=cus_2");
+    assert_eq!(paths[1], "/v1/subscriptions?limit=25&status=all&customer=cus_1");
     for id in ["a'b", "a b", "a&b", "a%27", "ä", "a]"] {
         assert_eq!(query(&Payer::from_key(&format!("user:{id}")).unwrap()), None, "{id}");
     }
@@ -118,6 +129,8 @@ fn pages_are_read_to_the_last() {
     // One that cannot be read spoils none of the others.
     let (reading, _) = read(&page(&[json!({"id": "sub_0"}), second], false)).unwrap();
     assert_eq!((reading.shown.len(), reading.unreadable), (1, 1));
+    // A page that goes on after nothing is not the last one.
+    assert_eq!(read(&page(&[json!({"id": "a/../b"})], true)).unwrap_err().0, "the last entry of a page has no id");
     assert_eq!(read("{}").unwrap_err().0, "an answer without `data`");
     assert!(read("<html>").unwrap_err().0.starts_with("expected value"));
 }
@@ -134,6 +147,13 @@ fn a_reading_wins_over_what_happened_before_it_and_over_nothing_else() {
     // A search may be an hour behind.
     assert_eq!(take(&mut store(), searched("past_due", 3599), 3599), (0, "active".into()));
     assert_eq!(take(&mut store(), searched("past_due", 3600), 3600), (1, "past_due".into()));
+
+    // The list of a known customer is no search.
+    let of_customer = api().payer_paths(&user(), &["cus_1"]).remove(0);
+    assert_eq!(take(&mut store(), read_at(&of_customer, "past_due", 10), 10), (1, "past_due".into()));
+    assert_eq!(take(&mut store(), read_at(&of_customer, "past_due", 9), 9), (0, "active".into()));
+    // That is for how long a reading of two events that tie waits.
+    assert_eq!(api().lag_ms(), 11_000);
 
     // A webhook about a later change wins over the reading, in any order.
     let later = |store: &mut SqliteStore| {
@@ -156,4 +176,26 @@ fn a_reading_wins_over_what_happened_before_it_and_over_nothing_else() {
     let reading = listed("canceled", 60);
     let held = SqliteStore::in_memory().unwrap().held("stripe", &reading, None).unwrap();
     assert_eq!(differences(reading, &held, None, Timestamp::from_secs(T)), []);
+}
+
+#[test]
+fn what_a_key_of_another_mode_shows_is_refused() {
+    let read = |livemode: Value| {
+        let mut subscription = subscription("active");
+        subscription["livemode"] = livemode;
+        api().read_page("live", None, &page(&[subscription], false), Timestamp::from_secs(T)).unwrap().0
+    };
+    let cases = [
+        (json!(true), Environment::Production, true),
+        (json!(false), Environment::Production, false),
+        (json!(true), Environment::Sandbox, false),
+        (json!(false), Environment::Sandbox, true),
+        (Value::Null, Environment::Production, true),
+        (Value::Null, Environment::Sandbox, true),
+    ];
+    for (livemode, ours, is_ours) in cases {
+        assert_eq!(read(livemode.clone()).of(ours).is_ok(), is_ours, "{livemode} {ours:?}");
+    }
+    let refused = read(json!(false)).of(Environment::Production).unwrap_err();
+    assert_eq!(refused.0, "it is of test mode, and `ENVIRONMENT` is `production`: is the key the right one?");
 }

@@ -13,6 +13,7 @@ use super::field::{moment, text};
 use crate::api::{Api, ApiPlan, Reading, Shown, UnreadableAnswer};
 use crate::ordered;
 use crate::payer::{Payer, PayerKind};
+use crate::provider::listing::{after, is_id, place};
 use crate::reconcile::EVENT_TYPE;
 use crate::status::Status;
 use crate::time::Timestamp;
@@ -42,18 +43,24 @@ impl Api for BackendApi {
         &[("clerk-api-version", "2025-11-10")]
     }
 
-    fn payer_path(&self, payer: &Payer) -> Option<String> {
+    /// Clerk knows the payer by our id.
+    fn payer_paths(&self, payer: &Payer, _customers: &[&str]) -> Vec<String> {
         let id = payer.id();
-        // Clerk's ids have no other characters, and `..` would lead to another path.
-        let is_id = id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         let list = match payer.kind() {
             PayerKind::User => "users",
             PayerKind::Org => "organizations",
         };
-        is_id.then(|| format!("/v1/{list}/{id}/billing/subscription"))
+        // Clerk's ids have no other characters.
+        is_id(id).then(|| format!("/v1/{list}/{id}/billing/subscription")).into_iter().collect()
     }
 
-    fn read_payer(&self, payer: &Payer, body: &str, read_at: Timestamp) -> Result<Reading, UnreadableAnswer> {
+    fn read_payer(
+        &self,
+        payer: &Payer,
+        _path: &str,
+        body: &str,
+        read_at: Timestamp,
+    ) -> Result<Reading, UnreadableAnswer> {
         let subscription: Subscription<'_> = read(body)?;
         let container = Container {
             payer: Some(payer.clone()),
@@ -191,7 +198,7 @@ fn shown(
         let one = read::<Item>(item.get()).ok().and_then(|item| {
             let (is_dated, tells_trial) = (item.updated_at.is_some(), item.is_free_trial.is_some());
             let record = record(&sent, as_webhooks_say_it(item), container).ok()?;
-            Some(Shown { record, is_dated, tells_trial })
+            Some(Shown { tells_trial, ..Shown::new(record, is_dated) })
         });
         match one {
             Some(one) if seen.insert(one.record.id.clone()) => reading.shown.push(one),
@@ -221,22 +228,7 @@ fn mark_trial(shown: &mut Shown) {
     }
 }
 
-/// A cursor is `<part>:<offset>`, where the parts of a listing are read one after the other.
-fn place<'a>(parts: &[&'a str], cursor: Option<&str>) -> Option<(&'a str, u64)> {
-    let Some(cursor) = cursor else { return parts.first().map(|first| (*first, 0)) };
-    let (part, offset) = cursor.split_once(':')?;
-    let part = parts.iter().find(|known| **known == part)?;
-    Some((part, offset.parse().ok()?))
-}
-
-/// Where the part after the cursor's begins.
-fn after(parts: &[&str], cursor: Option<&str>) -> Option<String> {
-    let (part, _) = place(parts, cursor)?;
-    let next = parts.iter().skip_while(|known| **known != part).nth(1)?;
-    Some(format!("{next}:0"))
-}
-
-/// Where the page after this one begins.
+/// Where the page after this one begins: the number of a cursor is an offset.
 fn next(parts: &[&str], cursor: Option<&str>, page: &Page<'_>) -> Option<String> {
     let (part, offset) = place(parts, cursor)?;
     let length = page.data.as_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX));

@@ -3,26 +3,24 @@
 //! Stripe's subscriptions do not tell when they last changed, so a reading counts as of when it was made, and a little before:
 //! a webhook tells whole seconds, and one about a change after the reading must win over it.
 //!
-//! Stripe knows no users. A payer's subscriptions are found by their metadata; those that are a payer's by way of the customer
-//! alone are found by the listing.
+//! Stripe knows no users. A payer's subscriptions are those of the customers that are known to be the payer's, which are listed,
+//! and those whose metadata name the payer, which are searched for: a checkout may make a new customer.
 //!
 //! Sources: <https://docs.stripe.com/api/subscriptions/list>, <https://docs.stripe.com/search>.
 
 use serde_json::Value;
 
 use super::Sent;
-use super::field::{ORG, USER, text};
+use super::field::{ORG, USER};
 use super::subscription::records;
-use crate::api::{Api, ApiPlan, Reading, Shown, UnreadableAnswer};
+use crate::api::{Api, Reading, UnreadableAnswer};
 use crate::payer::{Payer, PayerKind};
+use crate::provider::listing::{self, PAGE};
 use crate::reconcile::EVENT_TYPE;
 use crate::time::Timestamp;
 
 pub(super) struct RestApi;
 
-/// Entries on a page; Stripe allows 100. A subscription has about 4 kB, and reading 25 of them takes about a millisecond of
-/// the ten that a run may use on Cloudflare's free plan.
-const PAGE: usize = 25;
 /// How long before it was asked for a listing surely is how things stood.
 const LIST_LAG_SECS: i64 = 10;
 /// The same of a search: Stripe says that it is a minute behind, and up to an hour during outages.
@@ -42,23 +40,30 @@ impl Api for RestApi {
         &[("stripe-version", "2025-03-31.basil")]
     }
 
-    fn payer_path(&self, payer: &Payer) -> Option<String> {
-        let id = payer.id();
-        if !is_id(id) {
-            return None;
+    fn payer_paths(&self, payer: &Payer, customers: &[&str]) -> Vec<String> {
+        let mut paths = Vec::new();
+        for customer in customers {
+            paths.push(format!("/v1/subscriptions?limit={PAGE}&status=all&customer={customer}"));
         }
-        let names = match payer.kind() {
-            PayerKind::Org => ORG,
-            PayerKind::User => USER,
-        };
-        let clauses: Vec<String> =
-            names.iter().map(|name| format!("metadata%5B%27{name}%27%5D%3A%27{id}%27")).collect();
-        Some(format!("/v1/subscriptions/search?limit={PAGE}&query={}", clauses.join("%20OR%20")))
+        paths.extend(search_path(payer));
+        paths
     }
 
     /// What a search leaves out may only be newer than the search, so it never shows a subscription as a whole.
-    fn read_payer(&self, _payer: &Payer, body: &str, read_at: Timestamp) -> Result<Reading, UnreadableAnswer> {
-        Ok(reading(&entries(&read(body)?)?, read_at, SEARCH_LAG_SECS))
+    fn read_payer(
+        &self,
+        _payer: &Payer,
+        path: &str,
+        body: &str,
+        read_at: Timestamp,
+    ) -> Result<Reading, UnreadableAnswer> {
+        let lag_secs = if path.starts_with(SEARCH) { SEARCH_LAG_SECS } else { LIST_LAG_SECS };
+        Ok(reading(listing::entries(&listing::parse(body)?, "data")?, read_at, lag_secs))
+    }
+
+    /// An event tells the second, which has to be over.
+    fn lag_ms(&self) -> i64 {
+        LIST_LAG_SECS.saturating_add(1).saturating_mul(1000)
     }
 
     fn listings(&self) -> &'static [&'static str] {
@@ -70,7 +75,7 @@ impl Api for RestApi {
         let status = if listing == "over" { "&status=ended" } else { "" };
         let after = match cursor {
             None => String::new(),
-            Some(last) => format!("&starting_after={}", Some(last).filter(|last| is_id(last))?),
+            Some(last) => format!("&starting_after={}", Some(last).filter(|last| listing::is_id(last))?),
         };
         Some(format!("/v1/subscriptions?limit={PAGE}{status}{after}"))
     }
@@ -82,54 +87,32 @@ impl Api for RestApi {
         body: &str,
         read_at: Timestamp,
     ) -> Result<(Reading, Option<String>), UnreadableAnswer> {
-        let page = read(body)?;
-        let entries = entries(&page)?;
-        let has_more = page.get("has_more").and_then(Value::as_bool) == Some(true);
-        let last = entries.last().and_then(|last| text(last, "id"));
-        Ok((reading(&entries, read_at, LIST_LAG_SECS), last.filter(|_| has_more)))
-    }
-
-    /// A price does not tell what it gives: the catalog does.
-    fn plans_path(&self, _cursor: Option<&str>) -> Option<String> {
-        None
-    }
-
-    fn read_plans(
-        &self,
-        _cursor: Option<&str>,
-        _body: &str,
-    ) -> Result<(Vec<ApiPlan>, Option<String>), UnreadableAnswer> {
-        Ok((Vec::new(), None))
+        let page = listing::parse(body)?;
+        let entries = listing::entries(&page, "data")?;
+        let next = listing::after_id(entries, page.get("has_more").and_then(Value::as_bool) == Some(true))?;
+        Ok((reading(entries, read_at, LIST_LAG_SECS), next))
     }
 }
 
-/// Whether a text may stand in a path and in a search as it is.
-fn is_id(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+const SEARCH: &str = "/v1/subscriptions/search";
+
+fn search_path(payer: &Payer) -> Option<String> {
+    let id = payer.id();
+    let names = match payer.kind() {
+        PayerKind::Org => ORG,
+        PayerKind::User => USER,
+    };
+    let clause = |name: &&str| format!("metadata%5B%27{name}%27%5D%3A%27{id}%27");
+    let clauses: Vec<String> = names.iter().map(clause).collect();
+    // An id of other characters could end the text in the query.
+    listing::is_id(id).then(|| format!("{SEARCH}?limit={PAGE}&query={}", clauses.join("%20OR%20")))
 }
 
-fn read(body: &str) -> Result<Value, UnreadableAnswer> {
-    serde_json::from_str(body).map_err(|error| UnreadableAnswer(error.to_string()))
-}
-
-fn entries(answer: &Value) -> Result<Vec<&Value>, UnreadableAnswer> {
-    let data = answer.get("data").and_then(Value::as_array);
-    Ok(data.ok_or_else(|| UnreadableAnswer("an answer without `data`".into()))?.iter().collect())
-}
-
-fn reading(subscriptions: &[&Value], read_at: Timestamp, lag_secs: i64) -> Reading {
+fn reading(subscriptions: &[Value], read_at: Timestamp, lag_secs: i64) -> Reading {
     let at = Timestamp::from_secs(read_at.as_secs().saturating_sub(lag_secs));
     let sent = Sent { event_type: EVENT_TYPE, event_id: "", at, previous: None };
-    let mut reading = Reading::default();
-    for subscription in subscriptions {
-        match records(&sent, subscription) {
-            Ok(records) => reading.shown.extend(records.into_iter().map(|record| Shown {
-                record,
-                is_dated: false,
-                tells_trial: true,
-            })),
-            Err(_) => reading.unreadable = reading.unreadable.saturating_add(1),
-        }
-    }
-    reading
+    listing::reading(subscriptions, &|subscription| {
+        let is_test = subscription.get("livemode").and_then(Value::as_bool).map(|is_live| !is_live);
+        Some(listing::Entry { records: records(&sent, subscription).ok()?, is_dated: false, is_test })
+    })
 }

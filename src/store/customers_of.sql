@@ -1,0 +1,6 @@
+-- The customers of the providers that a payer is known to be, those told last first. ?1 payer.
+SELECT provider, id FROM (
+  SELECT provider, id, version FROM customers WHERE payer = ?1
+  UNION ALL
+  SELECT provider, customer, customer_version FROM records WHERE payer = ?1 AND customer IS NOT NULL)
+GROUP BY provider, id ORDER BY max(version) DESC LIMIT 40
