@@ -8,6 +8,7 @@ mod paddle;
 mod polar;
 mod reading;
 mod revenuecat;
+mod standardwebhooks;
 mod stripe;
 
 use crate::api::Api;
@@ -23,6 +24,7 @@ pub static PROVIDERS: &[&dyn Provider] = &[
     &paddle::Paddle,
     &polar::Polar,
     &revenuecat::RevenueCat,
+    &standardwebhooks::StandardWebhooks,
     &stripe::Stripe,
 ];
 
