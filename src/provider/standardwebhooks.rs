@@ -62,23 +62,20 @@ impl Provider for StandardWebhooks {
 fn read(sent: &Sent<'_>, data: Object<'_>) -> Result<Option<Event>, String> {
     let occurred_at = time(data, "updated_at")?.unwrap_or(sent.at);
     let (payer, customer) = (payer(data)?, data.text("customer_id")?);
-    let mut event = sent.event(occurred_at, customer.as_ref(), payer.clone());
-    let names_nobody = payer.is_none() && customer.is_none();
+    let mut event = sent.event(occurred_at, customer.as_ref(), payer);
+    let mut names_nobody = event.payer.is_none() && customer.is_none();
     match sent.event_type {
-        "subscription.changed" => event.records.push(subscription(sent, data, &event, customer)?),
-        "purchase.completed" => event.records.push(purchase(sent, data, &event, customer)?),
-        // Whose it was and what is known already.
+        "subscription.changed" | "purchase.completed" => event.records.push(record(sent, data, &event, customer)?),
         "purchase.revoked" => {
-            let state = State { ended_at: Some(occurred_at), ..State::new(Status::Ended) };
-            let id = purchase_id(&data.required("id")?);
-            event.records.push(record(sent, id, &event, customer, state));
-            return Ok(Some(event));
+            event.records.push(record(sent, data, &event, customer)?);
+            // Whose it is is known already, or will be.
+            names_nobody = false;
         }
         "customer.linked" if event.links.is_empty() => {
             return Err("it takes a `customer_id`, and a `user_id` or an `org_id`".into());
         }
         "customer.linked" => {}
-        "payer.deleted" if payer.is_none() => return Err("neither `user_id` nor `org_id` says who".into()),
+        "payer.deleted" if event.payer.is_none() => return Err("neither `user_id` nor `org_id` says who".into()),
         "payer.deleted" => event.deleted_at = Some(occurred_at),
         _ => match charge(sent.event_type) {
             Some(told) => event.payments.push(payment(sent, data, &event, customer, told)?),
@@ -104,92 +101,13 @@ fn payer(data: Object<'_>) -> Result<Option<Payer>, String> {
 
 /// A time. As a number it could be seconds, milliseconds, or a 0 that was to mean something: it is refused.
 fn time(data: Object<'_>, name: &str) -> Result<Option<Timestamp>, String> {
-    let read =
-        |text: String| Timestamp::parse_rfc3339(&text).ok_or_else(|| format!("`{name}` is not a time in RFC 3339"));
-    data.text(name)?.map(read).transpose()
+    let Some(text) = data.text(name)? else { return Ok(None) };
+    Timestamp::parse_rfc3339(&text).map(Some).ok_or_else(|| format!("`{name}` is not a time in RFC 3339"))
 }
 
 fn count(data: Object<'_>, name: &str) -> Result<Option<u32>, String> {
-    let read = |number| u32::try_from(number).map_err(|_| format!("`{name}` is not a number from 0"));
-    data.number(name)?.map(read).transpose()
-}
-
-fn seats(data: Object<'_>) -> Result<Option<Seats>, String> {
-    match data.text("seats")?.as_deref() {
-        Some("unlimited") => Ok(Some(Seats::Unlimited)),
-        _ => Ok(count(data, "seats")?.map(Seats::Limited)),
-    }
-}
-
-/// A record that is not yet said to be of any plan.
-fn record(sent: &Sent<'_>, id: String, event: &Event, customer: Option<String>, state: State) -> Record {
-    Record {
-        version: sent.version(event.occurred_at, state.status.progress()),
-        occurred_at: event.occurred_at,
-        payer: event.payer.clone(),
-        customer,
-        subscription: None,
-        plan: None,
-        trial: false,
-        started_at: None,
-        state: Some(state),
-        id,
-    }
-}
-
-fn plan(data: Object<'_>) -> Result<PlanRef, String> {
-    Ok(PlanRef { key: data.required("plan")?, id: None, free: data.flag("free")? })
-}
-
-/// The period, as it stands in the form.
-fn state(data: Object<'_>, status: Status) -> Result<State, String> {
-    let state = State {
-        period_start: time(data, "period_start")?,
-        period_end: time(data, "period_end")?,
-        seats: seats(data)?,
-        ..State::new(status)
-    };
-    match (state.period_start, state.period_end) {
-        (Some(start), Some(end)) if end < start => Err("`period_end` is before `period_start`".into()),
-        _ => Ok(state),
-    }
-}
-
-fn subscription(sent: &Sent<'_>, data: Object<'_>, event: &Event, customer: Option<String>) -> Result<Record, String> {
-    let id = data.required("id")?;
-    let told = Status::parse(&data.required("status")?);
-    let trial = told == Status::Trialing || data.flag("trial")?;
-    let state = State {
-        interval: data.text("interval")?,
-        cancel_at: time(data, "cancel_at")?,
-        canceled_at: time(data, "canceled_at")?,
-        ended_at: time(data, "ended_at")?,
-        past_due_since: time(data, "past_due_since")?,
-        ..state(data, told)?
-    };
-    let state = match (&state.status, state.cancel_at) {
-        (Status::Trialing, None) if state.period_end.is_none() => return Err("a trial without `period_end`".into()),
-        // What ends in a later period renews until then.
-        (Status::Active | Status::Trialing | Status::Canceled, Some(at))
-            if state.period_end.is_none_or(|end| at <= end) =>
-        {
-            State { period_end: Some(at), status: Status::Canceled, ..state }
-        }
-        (Status::Canceled, None) => State { cancel_at: state.period_end, ..state },
-        (Status::PastDue, _) => {
-            let due_at = due_at(state.period_start, state.period_end, event.occurred_at);
-            let since = state.past_due_since.or(due_at).unwrap_or(event.occurred_at);
-            State { past_due_since: Some(since), period_end: due_at.or(state.period_end), ..state }
-        }
-        _ => state,
-    };
-    Ok(Record {
-        subscription: Some(id.clone()),
-        plan: Some(plan(data)?),
-        trial,
-        started_at: time(data, "started_at")?,
-        ..record(sent, id, event, customer, state)
-    })
+    let Some(number) = data.number(name)? else { return Ok(None) };
+    u32::try_from(number).map(Some).map_err(|_| format!("`{name}` is not a number from 0"))
 }
 
 /// A sender that numbers its subscriptions and its purchases has two of each number.
@@ -197,18 +115,91 @@ fn purchase_id(id: &str) -> String {
     format!("purchase:{id}")
 }
 
-/// Held for good, or to its end. Nothing renews, so there is no renewal to wait for once that has come.
-fn purchase(sent: &Sent<'_>, data: Object<'_>, event: &Event, customer: Option<String>) -> Result<Record, String> {
-    let id = purchase_id(&data.required("id")?);
-    let state = match state(data, Status::Active)? {
-        state if state.period_end.is_some() => State { status: Status::Canceled, cancel_at: state.period_end, ..state },
-        state => state,
-    };
+/// A subscription as it now stands; or a purchase, which is one that does not renew, or is taken back.
+fn record(sent: &Sent<'_>, data: Object<'_>, event: &Event, customer: Option<String>) -> Result<Record, String> {
+    let told = data.required("id")?;
+    let is_subscription = sent.event_type == "subscription.changed";
+    let is_revoked = sent.event_type == "purchase.revoked";
+    let id = if is_subscription { told.clone() } else { purchase_id(&told) };
+    let mut trial = is_subscription && data.flag("trial")?;
+
+    let mut plan = None;
+    let mut state = State::new(Status::Ended);
+    if is_revoked {
+        state.ended_at = Some(event.occurred_at);
+    } else {
+        plan = Some(PlanRef { key: data.required("plan")?, id: None, free: data.flag("free")? });
+        state.status = if is_subscription { Status::parse(&data.required("status")?) } else { Status::Active };
+        trial |= state.status == Status::Trialing;
+        read_state(&mut state, data)?;
+        if !is_subscription {
+            // Nothing renews, so there is no renewal to wait for once its end has come.
+            state.cancel_at = state.period_end;
+        }
+        settle(&mut state, event.occurred_at)?;
+    }
     Ok(Record {
-        plan: Some(plan(data)?),
+        version: sent.version(event.occurred_at, state.status.progress()),
+        occurred_at: event.occurred_at,
+        payer: event.payer.clone(),
+        customer,
+        subscription: is_subscription.then_some(told),
+        plan,
+        trial,
         started_at: time(data, "started_at")?,
-        ..record(sent, id, event, customer, state)
+        state: Some(state),
+        id,
     })
+}
+
+/// The state, as it stands in the form.
+fn read_state(state: &mut State, data: Object<'_>) -> Result<(), String> {
+    for (name, moment) in [
+        ("period_start", &mut state.period_start),
+        ("period_end", &mut state.period_end),
+        ("cancel_at", &mut state.cancel_at),
+        ("canceled_at", &mut state.canceled_at),
+        ("ended_at", &mut state.ended_at),
+        ("past_due_since", &mut state.past_due_since),
+    ] {
+        *moment = time(data, name)?;
+    }
+    state.interval = data.text("interval")?;
+    state.seats = match data.text("seats")?.as_deref() {
+        Some("unlimited") => Some(Seats::Unlimited),
+        _ => count(data, "seats")?.map(Seats::Limited),
+    };
+    Ok(())
+}
+
+/// What the state that was told comes to.
+fn settle(state: &mut State, occurred_at: Timestamp) -> Result<(), String> {
+    let (start, end) = (state.period_start, state.period_end);
+    if start.zip(end).is_some_and(|(start, end)| end < start) {
+        return Err("`period_end` is before `period_start`".into());
+    }
+    match state.status {
+        Status::Trialing if end.is_none() && state.cancel_at.is_none() => {
+            return Err("a trial without `period_end`".into());
+        }
+        Status::Active | Status::Trialing | Status::Canceled => {
+            // What ends in a later period renews until then.
+            if let Some(at) = state.cancel_at.filter(|at| end.is_none_or(|end| *at <= end)) {
+                state.period_end = Some(at);
+                state.status = Status::Canceled;
+            }
+            if state.status == Status::Canceled {
+                state.cancel_at = state.cancel_at.or(end);
+            }
+        }
+        Status::PastDue => {
+            let due_at = due_at(start, end, occurred_at);
+            state.past_due_since = state.past_due_since.or(due_at).or(Some(occurred_at));
+            state.period_end = due_at.or(end);
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// What a payment's event says of it, and how far along its life that is.
