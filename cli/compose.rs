@@ -8,6 +8,7 @@ mod lemonsqueezy;
 mod paddle;
 mod polar;
 mod revenuecat;
+mod standardwebhooks;
 mod stripe;
 
 use plangate::event::Seats;
@@ -24,6 +25,7 @@ static COMPOSERS: &[&dyn Composer] = &[
     &paddle::Paddle,
     &polar::Polar,
     &revenuecat::RevenueCat,
+    &standardwebhooks::StandardWebhooks,
     &stripe::Stripe,
 ];
 

@@ -3,7 +3,9 @@
 import { readdirSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { withLock } from "./lock.mjs";
 import { exitCodeOf, Failure, main, outputOf, root, say } from "./run.mjs";
+import { installPythonPackages } from "./setup/python.mjs";
 import { setUp } from "./setup/set-up.mjs";
 import { TARGET } from "./setup/wasm-library.mjs";
 
@@ -70,7 +72,8 @@ async function addLinters() {
   }
 }
 
-function endToEnd() {
+async function endToEnd() {
+  await withLock("set-up", installPythonPackages);
   const folder = path.join("tests", "e2e");
   const files = readdirSync(path.join(root, folder)).filter((file) => file.endsWith(".test.mjs"));
   return exitCodeOf("node", ["--test", ...files.map((file) => path.join(folder, file))]);

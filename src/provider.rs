@@ -9,6 +9,7 @@ mod paddle;
 mod polar;
 mod reading;
 mod revenuecat;
+mod standardwebhooks;
 mod stripe;
 
 pub use self::listing::is_id;
@@ -25,6 +26,7 @@ pub static PROVIDERS: &[&dyn Provider] = &[
     &paddle::Paddle,
     &polar::Polar,
     &revenuecat::RevenueCat,
+    &standardwebhooks::StandardWebhooks,
     &stripe::Stripe,
 ];
 
@@ -36,7 +38,8 @@ pub fn named(name: &str) -> Option<&'static dyn Provider> {
 
 /// A payment provider: how its deliveries are proved and what they say.
 pub trait Provider: Sync {
-    /// The name in the route, in stored rows and, in capitals, in the names of settings.
+    /// The name in the route, in stored rows and, in capitals, in the names of settings: words of lowercase letters, with
+    /// hyphens between them.
     fn name(&self) -> &'static str;
 
     /// Whether its plan keys are plans as they stand, even with an empty catalog.
@@ -147,7 +150,10 @@ mod tests {
         let names: Vec<_> = PROVIDERS.iter().map(|provider| provider.name()).collect();
         assert!(names.is_sorted());
         for name in names {
-            assert!(name.bytes().all(|b| b.is_ascii_lowercase()), "{name}");
+            assert!(
+                name.split('-').all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase())),
+                "{name}"
+            );
             assert!(named(name).is_some());
         }
         assert!(named("nobody").is_none());

@@ -902,6 +902,84 @@ fn trigger_proves_an_event_by_every_kind_of_secret_that_is_set() {
 }
 
 #[test]
+fn what_trigger_makes_of_our_own_form_verify_believes_and_simulate_counts() {
+    let trigger = |options: &str| {
+        let mut command = plangate(&["trigger", "standard-webhooks"]);
+        command.args(options.split(' ')).args(["--dry-run", "--json", "--at", "1767225600", "--sent-at", "1767225600"]);
+        run(command.env("STANDARD_WEBHOOKS_SECRET", SECRET), "").json()["request"].clone()
+    };
+    let verify = |request: &Value, secret: &str, body: &str| {
+        let mut command = plangate(&["verify", "standard-webhooks", "--secret", secret, "--now", "1767225601"]);
+        for (name, value) in request["headers"].as_object().unwrap() {
+            command.args(["--header", &format!("{name}: {}", value.as_str().unwrap())]);
+        }
+        let ran = run(&mut command, body);
+        (ran.code, ran.stdout.trim().to_owned())
+    };
+    let asked = |deliveries: &[Value]| {
+        let mut lines: Vec<Value> = deliveries
+            .iter()
+            .enumerate()
+            .map(|(place, request)| {
+                json!({"deliver": {"provider": "standard-webhooks", "event_id": format!("e{place}"), "body": request["body"]}})
+            })
+            .collect();
+        lines.push(json!({"check": {"user_id": "user_7", "plan": "gold", "at": "2026-01-02T00:00:00Z"}}));
+        let history: Vec<_> = lines.iter().map(Value::to_string).collect();
+        let answer = run(&mut plangate(&["simulate", "-", "--json"]), &history.join("\n")).json();
+        (answer["allowed"].as_bool().unwrap(), answer["reason"].as_str().unwrap().to_owned())
+    };
+    let cases = [
+        ("subscription.changed --user user_7 --plan gold", (true, "active")),
+        ("subscription.changed --user user_7 --plan gold --trial", (true, "trialing")),
+        ("subscription.changed --user user_7 --plan gold --status past_due", (false, "past_due")),
+        (
+            "subscription.changed --user user_7 --plan gold --status canceled --seats 3",
+            (true, "canceled_until_period_end"),
+        ),
+        ("subscription.changed --user user_7 --plan gold --status ended", (false, "expired")),
+        ("subscription.changed --org user_7 --plan gold", (false, "no_subscription")),
+        ("purchase.completed --user user_7 --plan gold --seats unlimited", (true, "active")),
+        ("purchase.completed --user user_7 --plan gold --period-end 2026-01-02T00:00:00Z", (false, "expired")),
+    ];
+    for (options, (allowed, reason)) in cases {
+        let request = trigger(options);
+        let body = request["body"].to_string();
+        let id = request["headers"]["webhook-id"].as_str().unwrap();
+        assert_eq!(verify(&request, SECRET, &body), (0, format!("ok {id}")), "{options}");
+        let refused = "invalid_signature: no signature fits the body and any configured secret".to_owned();
+        assert_eq!(verify(&request, OTHER_SECRET, &body), (1, refused.clone()), "{options}");
+        assert_eq!(verify(&request, SECRET, &format!("{body} ")), (1, refused), "{options}");
+        assert_eq!(asked(&[request]), (allowed, reason.to_owned()), "{options}");
+    }
+    let bought = trigger("purchase.completed --user user_7 --plan gold");
+    let revoked = trigger("purchase.revoked --user user_7");
+    assert_eq!(asked(&[bought.clone(), revoked.clone()]), (false, "expired".to_owned()), "of one purchase");
+    assert_eq!(asked(&[revoked, bought]), (false, "expired".to_owned()));
+    let linked = trigger("customer.linked --user user_7");
+    let subscription = trigger("subscription.changed --user user_7");
+    assert_eq!(linked["body"]["data"]["customer_id"], subscription["body"]["data"]["customer_id"]);
+
+    let refused = [
+        ("payment.failed --plan pro", "`payment.failed` has no place for --plan; leave it out"),
+        ("purchase.completed --status active", "`purchase.completed` has no place for --status; leave it out"),
+        (
+            "payer.deleted --period-end 2026-01-02T00:00:00Z",
+            "`payer.deleted` has no place for --period-end; leave it out",
+        ),
+        ("purchase.completed --trial", "`purchase.completed` has no place for --trial; leave it out"),
+        ("purchase.revoked --seats 2", "`purchase.revoked` has no place for --seats; leave it out"),
+        ("subscription.changed --flat", "`subscription.changed` has no place for --flat; leave it out"),
+        ("payer.deleted --user a --org b", "`payer.deleted` is about one payer; give --user or --org, not both"),
+    ];
+    for (options, expected) in refused {
+        let mut command = plangate(&["trigger", "standard-webhooks", "--secret", SECRET]);
+        let ran = run(command.args(options.split(' ')), "");
+        assert_eq!((ran.code, ran.stderr.trim()), (2, expected), "{options}");
+    }
+}
+
+#[test]
 fn trigger_names_the_instance_that_is_set() {
     let mut command = trigger(&["user.created", "--dry-run", "--json"]);
     let ran = run(command.env("CLERK_INSTANCE_ID", "ins_ours"), "");

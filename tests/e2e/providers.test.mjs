@@ -1,8 +1,11 @@
 // Every provider's deliveries, signed by the provider's own library where it has one, against the running worker.
 import assert from "node:assert/strict";
+import { execFile, spawnSync } from "node:child_process";
 import { createHmac, randomBytes, randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { Paddle } from "@paddle/paddle-node-sdk";
 import { webhooks as polarWebhooks } from "@polar-sh/sdk/2026-10";
 import { Webhook } from "standardwebhooks";
@@ -15,6 +18,7 @@ const SECRETS = {
   lemonsqueezy: randomBytes(15).toString("hex"),
   paddle: `pdl_ntfset_01hv8_${randomBytes(16).toString("hex")}`,
   polar: `whsec_${randomBytes(30).toString("hex").slice(0, 43)}`,
+  own: `whsec_${randomBytes(32).toString("base64")}`,
   revenuecat: randomBytes(24).toString("hex"),
   revenuecatHeader: `Bearer ${randomBytes(24).toString("hex")}`,
 };
@@ -26,6 +30,7 @@ before(async () => {
   const bindings = {
     ADMIN_TOKEN, PLANS, STRIPE_WEBHOOK_SECRET: STRIPE_SECRETS.join(", "), LEMONSQUEEZY_WEBHOOK_SECRET: SECRETS.lemonsqueezy, PADDLE_WEBHOOK_SECRET: SECRETS.paddle,
     POLAR_WEBHOOK_SECRET: SECRETS.polar, REVENUECAT_WEBHOOK_SECRET: SECRETS.revenuecatHeader, REVENUECAT_SIGNING_SECRET: SECRETS.revenuecat,
+    STANDARD_WEBHOOKS_SECRET: `whsec_${randomBytes(32).toString("base64")}, ${SECRETS.own}`,
   };
   plangate = await Plangate.start({ bindings });
 });
@@ -249,6 +254,20 @@ const OTHERS = {
       return all;
     },
   },
+  "standard-webhooks": {
+    sign: (body, { secret = SECRETS.own, at = now(), eventId = id("msg") } = {}) => {
+      const key = new Webhook(secret === SECRETS.own ? secret : Buffer.from(secret).toString("base64"));
+      return { "webhook-id": eventId, "webhook-timestamp": String(at), "webhook-signature": key.sign(eventId, new Date(at * 1000), body) };
+    },
+    agrees: (body, headers) => new Webhook(SECRETS.own).verify(body, headers) !== undefined,
+    events: (user) => {
+      const subscription = (at, changes) => captured("standard-webhooks", "subscription.changed", {
+        timestamp: iso(at), "data.id": `sub_${user}`, "data.user_id": user, "data.customer_id": `acct_${user}`, "data.updated_at": iso(at),
+        "data.period_start": iso(-60), "data.period_end": iso(MONTH), ...changes,
+      });
+      return [subscription(0, {}), subscription(1, { "data.cancel_at": iso(MONTH) }), subscription(2, { "data.status": "ended", "data.ended_at": iso(2) })];
+    },
+  },
   revenuecat: {
     sign: (body, { secret = SECRETS.revenuecat, at = now() } = {}) => ({ authorization: SECRETS.revenuecatHeader, "x-revenuecat-webhook-signature": `t=${at},v1=${hex(secret, `${at}.`, body)}` }),
     events: (user) => {
@@ -306,3 +325,56 @@ for (const [provider, { sign, agrees, events, isUntimed }] of Object.entries(OTH
     assert.equal((await post(provider, good.body, good.headers)).status, 200);
   });
 }
+
+// A system of the operator's own, beyond what is the same for all.
+
+/** A delivery, signed by the npm package of the specification. */
+function own(type, data, options) {
+  const body = JSON.stringify({ type, timestamp: iso(0), data });
+  return { body, headers: { "content-type": "application/json", ...OTHERS["standard-webhooks"].sign(body, options) } };
+}
+
+test("a system of one's own: everything it can say of a payer", async () => {
+  const [user, org, customer] = [newUser(), `acme-${id("o")}`, id("acct")];
+  await accepted("standard-webhooks", own("purchase.completed", { id: `p_${user}`, user_id: user, plan: "lifetime", seats: "unlimited" }));
+  assert.deepEqual([(await check(user, "plan=lifetime")).allowed, (await check(user, "plan=lifetime")).valid_until], [true, null]);
+  for (const attempt of [1, 2]) await accepted("standard-webhooks", own("payment.failed", { id: `y_${user}`, user_id: user, purchase_id: `p_${user}`, attempt, updated_at: iso(attempt) }));
+  assert.equal((await entitlements(user)).payers[0].failed_attempts, 2);
+  await accepted("standard-webhooks", own("purchase.revoked", { id: `p_${user}`, updated_at: iso(1) }));
+  assert.deepEqual([(await check(user, "plan=lifetime")).allowed, (await check(user, "plan=lifetime")).reason], [false, "expired"]);
+
+  // Of a customer first, and whose that is later.
+  const team = async () => (await plangate.request("GET", `/v1/check?plan=org:team&org_id=${org}`, bearer(API_KEY))).body;
+  await accepted("standard-webhooks", own("subscription.changed", { id: `s_${org}`, customer_id: customer, plan: "team", status: "active", period_end: iso(MONTH) }));
+  assert.equal((await team()).allowed, false);
+  await accepted("standard-webhooks", own("customer.linked", { customer_id: customer, org_id: org }));
+  assert.deepEqual([(await team()).allowed, (await team()).reason], [true, "active"]);
+  await accepted("standard-webhooks", own("payer.deleted", { org_id: org }));
+  assert.deepEqual([(await team()).allowed, (await team()).reason], [false, "payer_deleted"]);
+});
+
+test("a system of one's own: what cannot have been meant is kept with its cause, and what is not of the form is ignored", async () => {
+  const [user, eventId] = [newUser(), id("msg")];
+  const wrong = own("subscription.changed", { id: `s_${user}`, user_id: user, org_id: "org_1", plan: "pro", status: "active" }, { eventId });
+  assert.equal((await accepted("standard-webhooks", wrong, "dead_letter")).event_id, eventId);
+  const [letter] = (await plangate.request("GET", `/admin/dead-letters?event_id=${eventId}&provider=standard-webhooks`, bearer(ADMIN_TOKEN))).body.events;
+  assert.equal(letter.detail, "reading `subscription.changed`: it is either a `user_id`'s or an `org_id`'s");
+  assert.equal((await check(user)).allowed, false);
+  await accepted("standard-webhooks", own("invoice.finalized", { id: "in_1" }), "ignored");
+  await accepted("standard-webhooks", own("subscription.changed", { id: `s_${user}`, user_id: user, plan: "pro", status: "hibernating" }));
+  assert.equal((await check(user)).reason, "unknown_status");
+});
+
+test("a system of one's own: the examples of its page", async (t) => {
+  const page = readFileSync(new URL("../../docs/standard-webhooks.md", import.meta.url), "utf8");
+  const block = (language) => page.match(new RegExp(`^\`\`\`${language}\n([^]*?)^\`\`\``, "m"))[1];
+  const env = { ...process.env, PLANGATE: plangate.url.origin, STANDARD_WEBHOOKS_SECRET: SECRETS.own };
+  const output = async (command, args) => (await promisify(execFile)(command, args, { env, cwd: fileURLToPath(new URL("../..", import.meta.url)) })).stdout;
+
+  assert.match(await output(process.execPath, ["--input-type=module", "--eval", block("js")]), /^200 {"outcome":"stored"/);
+  assert.equal((await check("user_1")).reason, "active");
+  const missing = ["openssl", "curl", "base64", "od"].filter((tool) => spawnSync("which", [tool]).status !== 0);
+  if (missing.length > 0) return t.diagnostic(`not run, for want of ${missing.join(", ")}: the example for a shell`);
+  assert.match(await output("sh", ["-ec", block("sh")]), /"outcome":"stored"/);
+  assert.equal((await check("user_2", "plan=lifetime")).allowed, true);
+});
