@@ -517,6 +517,20 @@ fn a_refund_of_a_subscription_is_of_all_its_items() {
     assert!(!has_now(&world, REFUNDS_REVOKE, added));
 }
 
+#[test]
+fn what_is_changed_in_the_second_of_its_payment_at_stripe_is_newer_than_the_payment() {
+    for seed in 0..8 {
+        let mut world = World::new(seed);
+        let sub = world.buy_plan(shape("stripe"), "user_1", Change::BuyPending, "pro");
+        world.change(sub, Change::Pay);
+        world.change(sub, Change::AddItem);
+        let added = world.subs[sub].items[1].plan;
+        for plan in ["pro", added] {
+            assert!(has_now(&world, REFUNDS_REVOKE, plan), "seed {seed}: {plan}");
+        }
+    }
+}
+
 // That the suite can fail, and that what it generates is what it is meant to be.
 
 #[test]
