@@ -23,6 +23,11 @@ pub struct Shape {
     /// Says of a refund which subscription it was of.
     pub tells_refunds: bool,
     pub one_per_payer: bool,
+    /// Changes that may follow each other so fast that the provider gives both one time, and that can be told apart all
+    /// the same. Not so: at Stripe two changes of seats or of plans in a second, which are documented ties; at Lemon Squeezy
+    /// a cancellation and its withdrawal, a failure and its recovery, a pause and its end in a second, of which the one
+    /// further along wins.
+    pub at_once: &'static [(Change, Change)],
 }
 
 const OTHERWISE: Shape = Shape {
@@ -39,6 +44,7 @@ const OTHERWISE: Shape = Shape {
     switches_items: false,
     tells_refunds: false,
     one_per_payer: false,
+    at_once: &[],
 };
 
 const STRIPE: &[Change] = &[
@@ -46,9 +52,39 @@ const STRIPE: &[Change] = &[
     AddItem, DropItem, Seats, Refund,
 ];
 
+const STRIPE_AT_ONCE: &[(Change, Change)] = &[
+    (BuyPending, Pay),
+    (Buy, Cancel),
+    (Buy, AddItem),
+    (BuyTrial, Cancel),
+    (Cancel, Uncancel),
+    (Fail, Recover),
+    (Fail, GiveUp),
+    (FailAgain, Unpaid),
+    (FailAgain, GiveUp),
+    (Switch, Cancel),
+    (Seats, Cancel),
+    (Cancel, EndNow),
+    (Switch, EndNow),
+    (Recover, EndNow),
+];
+
+const IN_TURN: &[(Change, Change)] = &[
+    (BuyPending, Pay),
+    (Buy, Cancel),
+    (BuyTrial, Cancel),
+    (Fail, GiveUp),
+    (FailAgain, GiveUp),
+    (Switch, Cancel),
+    (Seats, Cancel),
+    (Cancel, EndNow),
+    (Switch, EndNow),
+];
+
 pub static SHAPES: [Shape; 7] = [
     Shape {
         label: "clerk",
+        at_once: IN_TURN,
         provider: "clerk",
         can: &[Buy, BuyPending, BuyTrial, Pay, FailAgain, Recover, GiveUp, Cancel, Uncancel, EndNow, Switch, Seats],
         tell: crate::clerk::tell,
@@ -58,6 +94,7 @@ pub static SHAPES: [Shape; 7] = [
     },
     Shape {
         label: "stripe",
+        at_once: STRIPE_AT_ONCE,
         provider: "stripe",
         can: STRIPE,
         tell: crate::stripe::tell,
@@ -68,6 +105,7 @@ pub static SHAPES: [Shape; 7] = [
     },
     Shape {
         label: "stripe, before basil",
+        at_once: STRIPE_AT_ONCE,
         provider: "stripe",
         can: STRIPE,
         tell: crate::stripe::tell_before_basil,
@@ -78,6 +116,7 @@ pub static SHAPES: [Shape; 7] = [
     },
     Shape {
         label: "lemonsqueezy",
+        at_once: IN_TURN,
         provider: "lemonsqueezy",
         can: &[
             Buy, BuyTrial, BuyOnce, FailAgain, Recover, GiveUp, Unpaid, Cancel, Uncancel, Pause, PauseFree, Resume,
@@ -92,6 +131,7 @@ pub static SHAPES: [Shape; 7] = [
     },
     Shape {
         label: "paddle",
+        at_once: IN_TURN,
         provider: "paddle",
         can: &[
             Buy, BuyTrial, BuyOnce, FailAgain, Recover, GiveUp, Cancel, Uncancel, EndNow, PauseSoon, Pause, Resume,
@@ -114,6 +154,7 @@ pub static SHAPES: [Shape; 7] = [
     },
     Shape {
         label: "polar",
+        at_once: IN_TURN,
         provider: "polar",
         can: &[
             Buy, BuyPending, BuyTrial, BuyOnce, Pay, FailAgain, Recover, GiveUp, Cancel, Uncancel, EndNow, PauseSoon,

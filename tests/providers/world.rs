@@ -322,12 +322,25 @@ impl World {
             let is_taken = self.subs.iter().any(|sub| sub.shape == shape && sub.payer == payer && sub.is_live());
             if !(SHAPES[shape].one_per_payer && is_taken) {
                 let way = self.numbers.pick(&ways);
-                self.buy(shape, payer, way);
+                let index = self.buy(shape, payer, way);
+                self.at_once(index, way);
             }
             return;
         }
         let (index, change) = self.numbers.pick(&possible);
         self.change(index, change);
+        self.at_once(index, change);
+    }
+
+    /// What may follow at once does so now and then.
+    fn at_once(&mut self, index: usize, change: Change) {
+        let sub = &self.subs[index];
+        let next = sub.shape().at_once.iter().filter(|(first, next)| *first == change && sub.can(*next));
+        let next: Vec<Change> = next.map(|(_, next)| *next).collect();
+        if !next.is_empty() && self.numbers.once_in(3) {
+            let next = self.numbers.pick(&next);
+            self.change(index, next);
+        }
     }
 
     /// Lets time pass, and what happens in it by itself.
@@ -360,7 +373,9 @@ impl World {
         if sub.shape().rolls_first {
             self.change(index, Roll);
             self.at += self.numbers.pick(&[0, HOUR_MS]);
-            self.change(index, if fails { Fail } else { Settle });
+            let change = if fails { Fail } else { Settle };
+            self.change(index, change);
+            self.at_once(index, change);
         } else {
             self.change(index, if fails { Fail } else { Renew });
         }
@@ -427,7 +442,7 @@ impl World {
                 sub.stage = Stage::PastDue;
                 sub.due = if shape.rolls_first { sub.start } else { sub.end };
                 if shape.rolls && !shape.rolls_first {
-                    sub.start = sub.end;
+                    (sub.start, sub.refunded) = (sub.end, false);
                     sub.end = sub.month_after(sub.start);
                 }
                 sub.charge = if shape.rolls_first { sub.charge } else { self.number() };
