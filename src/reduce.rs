@@ -159,12 +159,29 @@ impl Reduced {
     }
 
     fn stored(&self, kept: &Kept, owner: &String) -> StoredRecord {
+        let has_start = kept.state.value.as_ref().is_some_and(|state| state.period_start.is_some());
+        let of_owner =
+            |charge: &Charge| charge.provider == kept.provider && self.payer_of_charge(charge).as_ref() == Some(owner);
+        // Where no start of the period is told, the next charge begins one.
+        let is_over = |refund: &Payment| {
+            !has_start
+                && self.payments.iter().any(|charge| {
+                    let paid = &charge.payment;
+                    paid.status == "paid"
+                        && paid.charge_type.as_deref() == Some("recurring")
+                        && paid.created_at > refund.occurred_at
+                        && paid.record == refund.record
+                        && of_owner(charge)
+                })
+        };
         let is_refund = |charge: &&Charge| {
             let payment = &charge.payment;
-            charge.provider == kept.provider
-                && payment.record.as_ref() == Some(&kept.id)
+            // A subscription is paid for whole, with all its items.
+            let of_subscription = payment.record.is_some() && payment.record == kept.subscription;
+            (of_subscription || payment.record.as_ref() == Some(&kept.id))
                 && matches!(payment.status.as_str(), "refunded" | "disputed")
-                && self.payer_of_charge(charge).as_ref() == Some(owner)
+                && of_owner(charge)
+                && !is_over(payment)
         };
         let refunds = self.payments.iter().filter(is_refund);
         StoredRecord { refunded_at: refunds.map(|charge| charge.payment.occurred_at).max(), ..kept.stored() }

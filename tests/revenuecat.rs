@@ -401,6 +401,20 @@ fn past_due_within_the_stores_grace_and_recovered() {
     assert_eq!(played(&[bought, issue, recovered]).answer("2026-11-30T00:00:00Z"), "true active");
 }
 
+/// It tells no days of grace, and who is in them must not be without access until its twin comes.
+#[test]
+fn a_cancellation_for_an_error_of_billing_changes_nothing_where_the_period_is_known() {
+    let bought = event("INITIAL_PURCHASE", "2026-10-01T00:00:00Z", "2026-11-01T00:00:00Z");
+    let error = json!({"cancel_reason": "BILLING_ERROR", "purchased_at_ms": at("2026-10-01T00:00:00Z").as_millis()});
+    let twin = with(event("CANCELLATION", "2026-11-01T00:00:10Z", "2026-11-01T00:00:00Z"), error);
+    let both = [bought, twin.clone()];
+    assert_eq!(played(&both).answer("2026-11-01T00:00:10Z"), "true active");
+    assert_eq!(played(&both).answer("2026-11-02T00:00:00Z"), "false expired", "the slack of a renewal and no longer");
+    check_any_order(&both);
+    // Where nothing else is known, it says that a charge failed.
+    assert_eq!(played(&[twin]).answer("2026-11-01T00:00:10Z"), "false past_due");
+}
+
 #[test]
 fn what_expires_with_its_billing_issue_has_no_days_of_grace() {
     let bought = event("INITIAL_PURCHASE", "2026-10-01T00:00:00Z", "2026-11-01T00:00:00Z");

@@ -37,9 +37,10 @@ const TOLERANCE_SECS: u32 = 300;
 const ANONYMOUS: &str = "$RCAnonymousID:";
 
 /// `CANCELLATION` for an error of billing, `BILLING_ISSUE` and, without a grace period, `EXPIRATION` are sent for one
-/// thing that happened, in any order and with times of their own. The first of them says least and the last most, so each
-/// counts as a second older than the next: otherwise the twin would take away the grace period that `BILLING_ISSUE`
-/// alone tells, or an issue of billing would bring back what expired with it.
+/// thing that happened, in any order and with times of their own. The last says most, so a `BILLING_ISSUE` counts as a
+/// second older: otherwise it would bring back what expired with it. The first says least, and above all not the grace period
+/// that `BILLING_ISSUE` alone tells. So it counts as older than what told of the period whose end it is about, and changes
+/// nothing where that is known.
 const TWIN_MS: i64 = 1_000;
 
 impl Provider for RevenueCat {
@@ -283,7 +284,9 @@ impl<'a> Purchase<'a> {
         };
         let counts_as = match (self.kind, self.event_type) {
             (Kind::Fails, "BILLING_ISSUE") => self.at.plus_millis(TWIN_MS.saturating_neg()),
-            (Kind::Fails, _) => self.at.plus_millis(TWIN_MS.saturating_mul(-2)),
+            (Kind::Fails, _) => {
+                self.purchased_at.unwrap_or(self.at).min(self.at).plus_millis(TWIN_MS.saturating_mul(-2))
+            }
             _ => self.at,
         };
         let state = State {

@@ -21,9 +21,15 @@ iif(who.payer IS NULL, NULL, json_object(
       'canceled_at', canceled_at, 'ended_at', ended_at, 'past_due_since', past_due_since, 'seats', seats,
       'failed_attempts', failed_attempts, 'last_failure_at', last_failure_at, 'refunded_at', (
         SELECT max(q.occurred_at) FROM payments q
-        WHERE q.payer = who.payer AND q.status IN ('refunded', 'disputed') AND q.record = kept.id
+        -- A subscription is paid for whole, with all its items.
+        WHERE q.payer = who.payer AND q.status IN ('refunded', 'disputed') AND q.record IN (kept.id, kept.subscription)
           -- Else the planner would take the key's first column.
-          AND +q.provider = kept.provider), 'occurred_at', occurred_at,
+          AND +q.provider = kept.provider
+          -- Where no start of the period is told, the next charge begins one.
+          AND (kept.period_start IS NOT NULL OR NOT EXISTS (
+            SELECT 1 FROM payments paid WHERE paid.payer = who.payer AND paid.status = 'paid'
+              AND paid.created_at > q.occurred_at AND paid.charge_type = 'recurring' AND paid.record = q.record
+              AND +paid.provider = q.provider))), 'occurred_at', occurred_at,
       'event_id', event_id))
     -- What may grant comes first, however old, so that no number of other records hides it; then what says why not,
     -- the latest of what is over last.

@@ -11,7 +11,7 @@
 //   kv_put              writing a copy fails;            kv_429   it fails as one write too many does
 //   kv_lost             writing a copy seems to succeed; kv_hold=X  it waits until `/test/release?X`
 // `x-test-clock`, in milliseconds: the worker's clock is at least so far ahead from now on. It never goes back.
-import Plangate from "./index.js";
+import plangate from "./index.js";
 
 const realNow = Date.now.bind(Date);
 let ahead = 0;
@@ -100,7 +100,7 @@ async function control(url) {
 }
 
 export default {
-  async fetch(request, env, context) {
+  async fetch(request, env) {
     const url = new URL(request.url);
     if (url.pathname.startsWith("/test/")) return control(url);
     ahead = Math.max(ahead, Number(request.headers.get("x-test-clock") ?? 0));
@@ -108,9 +108,7 @@ export default {
     const counts = {};
     const pending = [];
     const waiting = { waitUntil: (promise) => pending.push(promise), passThroughOnException() {} };
-    const worker = new Plangate(context, wrap(env, faults, counts, request.headers.get("svix-id")));
-    worker.ctx = waiting;
-    const answer = await worker.fetch(request);
+    const answer = await plangate.fetch(request, wrap(env, faults, counts, request.headers.get("svix-id")), waiting);
     await Promise.all(pending);
     const headers = new Headers(answer.headers);
     headers.set("x-test-operations", JSON.stringify(counts));

@@ -1,6 +1,8 @@
 //! Random numbers that are the same in every run.
 #![allow(dead_code, reason = "not every test needs all of it")]
 
+pub mod attempts;
+
 /// A stream of numbers from a seed (SplitMix64).
 pub struct Numbers(u64);
 

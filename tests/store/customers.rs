@@ -227,6 +227,66 @@ fn a_payment_that_was_paid_back_is_told_of_the_record_it_was_for() {
     }
 }
 
+/// When what was paid for each record was paid back, by id.
+fn refunds(shop: &Shop) -> Vec<(String, Option<Timestamp>)> {
+    let records = shop.snapshot("user_1").records;
+    let mut refunds: Vec<_> = records.into_iter().map(|record| (record.id, record.refunded_at)).collect();
+    refunds.sort();
+    refunds
+}
+
+#[test]
+fn what_is_known_of_refunds_stays_when_old_payments_are_pruned() {
+    let paid = |event_id: &str, sent_at: i64, id: &str, status: &str, record: &str| {
+        let (event_id, mut event) = charge(event_id, sent_at, id, "cus_1", status);
+        event.payments[0].record = Some(record.into());
+        event.payments[0].charge_type = Some("recurring".into());
+        event.payer = Some(payer("user_1"));
+        event.payments[0].payer.clone_from(&event.payer);
+        (event_id, event)
+    };
+    // Of the first no start of the period is told, so the charge after the refund begins one.
+    let mut second = subscription("e2", T, "sub_2", Some("cus_1"), None);
+    second.1.records[0].state.as_mut().unwrap().period_start = Some(at(T));
+    let item = {
+        let mut item = second.1.records[0].clone();
+        item.id = "sub_2/item".into();
+        item
+    };
+    second.1.records.push(item);
+    let history = [
+        link("e0", T, "cus_1", "user_1"),
+        subscription("e1", T, "sub_1", Some("cus_1"), None),
+        second,
+        paid("e3", T + 1, "ch_1", "refunded", "sub_1"),
+        paid("e4", T + 2, "ch_2", "paid", "sub_1"),
+        paid("e5", T + 3, "ch_3", "refunded", "sub_2"),
+        paid("e6", T + 4, "ch_4", "paid", "sub_2"),
+        paid("e7", T + 5, "ch_5", "paid", "sub_9"),
+        paid("e7b", T + 6, "ch_6", "paid", "sub_9"),
+        subscription("e8", T + 6, "sub_1", Some("cus_1"), None),
+    ];
+    let shop = {
+        let mut shop = Shop::new();
+        for one in &history {
+            deliver(&mut shop, one);
+        }
+        shop
+    };
+    let expected = [("sub_1", None), ("sub_2", Some(at(T + 3))), ("sub_2/item", Some(at(T + 3)))];
+    let expected = expected.map(|(id, at)| (id.to_owned(), at));
+    assert_eq!(refunds(&shop), expected);
+    assert_eq!(shop.rows("SELECT id FROM payments").len(), 6);
+    sweep(&shop, 100, NOW + 400 * DAY_MS);
+    assert_eq!(refunds(&shop), expected);
+    assert_eq!(
+        shop.rows("SELECT id FROM payments").len(),
+        5,
+        "the last of all stays, and what is older of the same record goes"
+    );
+    rebuilds_to_the_live_state(&shop, "pruned");
+}
+
 #[test]
 fn what_was_sold_is_listed_once() {
     let mut shop = Shop::new();

@@ -12,6 +12,8 @@
 //! (<https://docs.stripe.com/billing/subscriptions/pause-payment>). The status `paused` is another thing. Neither does
 //! `pending_update`, which is an upgrade that is not yet paid, nor a schedule.
 
+use std::cmp::Ordering;
+
 use serde_json::Value;
 
 use super::Sent;
@@ -196,7 +198,8 @@ const KEPT: [&str; 12] = [
 /// 2. Then an event that changed nothing of what we keep. Where it and an event that did change something disagree, it shows
 ///    what was before; and where they agree, it does not matter.
 /// 3. Then what changed something, by how far along its life the subscription is *or was*: `past_due` → `active` comes after
-///    `active` → `past_due`, and taking a cancellation back after canceling.
+///    `active` → `past_due`, and taking a cancellation back after canceling. What is changed while the status stays comes after
+///    the change to that status: an item is added to what has just become `active`.
 /// 4. The end comes last, whatever else happened.
 ///
 /// What is left (two changes of seats within a second) is a tie. The event ids settle it alike in every order of arrival,
@@ -223,6 +226,11 @@ fn rank(sent: &Sent<'_>, subscription: &Value, now: &Status) -> u8 {
         text(previous, "status").or_else(|| text(subscription, "status")).map_or(Status::Active, |text| status(&text))
     };
     let before = before.progress();
-    // One step above what it was and is no more.
-    CHANGED.saturating_add(before.max(progress).saturating_mul(2)).saturating_add(u8::from(before > progress))
+    // Coming to a status, then what is changed within it, then leaving it for one that is less far along.
+    let step = match before.cmp(&progress) {
+        Ordering::Less => 0,
+        Ordering::Equal => 1,
+        Ordering::Greater => 2,
+    };
+    CHANGED.saturating_add(before.max(progress).saturating_mul(3)).saturating_add(step)
 }

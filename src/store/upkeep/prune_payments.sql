@@ -1,5 +1,5 @@
 -- Deletes payments of the looked-at rows that are old and say nothing any more: not the last that was paid, none that
--- came after it, not the last failure, nor one by which a later attempt of the same payment is counted. What shows it
+-- came after it, not the last failure, nothing of a record for which something was paid back, nor one by which a later attempt of the same payment is counted. What shows it
 -- must be one row of the ledger, which then goes as well (prune_deliveries.sql): an older version left behind would
 -- bring it back when the state is rebuilt. ?1 now, ?2 received before.
 DELETE FROM payments
@@ -24,6 +24,9 @@ WHERE provider IN (
   AND created_at < (SELECT max(q.created_at) FROM payments q WHERE q.payer = payments.payer AND q.status = 'paid')
   AND NOT (status = 'failed' AND created_at >= (
     SELECT max(q.created_at) FROM payments q WHERE q.payer = payments.payer AND q.status = 'failed'))
+  -- What was paid back, and what was paid for the same record, decide where refunds revoke.
+  AND NOT EXISTS (SELECT 1 FROM payments q WHERE q.payer = payments.payer AND q.status IN ('refunded', 'disputed')
+    AND q.record = payments.record AND +q.provider = payments.provider)
   -- Once for all payers of the looked-at rows, who may have many payments and deliveries. (The signs keep the planner from
   -- taking these for the key.)
   AND (+provider, +id) IN (
