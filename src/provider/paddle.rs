@@ -8,13 +8,12 @@
 //! <https://developer.paddle.com/webhooks/overview>, and the payloads in the tests of
 //! <https://github.com/PaddleHQ/paddle-node-sdk> (`src/__tests__/mocks/notifications`).
 
-use serde_json::Value;
-
 use super::reading::{self, Object, Sent, due_at, id_of_body};
 use super::{Ours, Provider};
 use crate::delivery::{Delivery, Verified, VerifyError};
 use crate::event::{Event, ParseError, Parsed, Payment, PlanRef, Record, Seats, State};
 use crate::hex_signature::{self, TimedHeader};
+use crate::json::{self, Json};
 use crate::payer::Payer;
 use crate::secret::{Secret, SecretError};
 use crate::status::Status;
@@ -53,7 +52,7 @@ impl Provider for Paddle {
         let header = TimedHeader::parse(&header, ';', "ts", "h1");
         let signed_at = header.verify(b":", &delivery.body, secrets, ours.paddle_tolerance_secs, now)?;
         // The id is in the body, which nobody else can have written by now.
-        let body: Option<Value> = serde_json::from_slice(&delivery.body).ok();
+        let body = json::parse_sent(&delivery.body).ok();
         let event_id = body.and_then(|body| Object(&body).text("event_id").ok().flatten());
         let event_id = event_id.unwrap_or_else(|| id_of_body(&delivery.body));
         Ok(Verified::new(event_id, Some(signed_at), &delivery.body))
@@ -188,7 +187,7 @@ fn plan(item: Object<'_>) -> Result<Option<PlanRef>, String> {
 }
 
 fn seats(item: Object<'_>) -> Result<Option<Seats>, String> {
-    let quantity = item.number("quantity")?.and_then(|quantity| u32::try_from(quantity).ok());
+    let quantity = item.whole("quantity")?.and_then(|quantity| u32::try_from(quantity).ok());
     Ok(quantity.map(Seats::Limited))
 }
 
@@ -209,7 +208,7 @@ fn transaction(sent: &Sent<'_>, data: Object<'_>) -> Result<Option<Event>, Strin
         for item in data.list("items")? {
             let item = Object(item);
             // Of what recurs the subscription tells, which Paddle may make only later.
-            if item.object("price")?.0.get("billing_cycle").is_some_and(Value::is_object) {
+            if item.object("price")?.0.get("billing_cycle").is_some_and(Json::is_object) {
                 continue;
             }
             let order = Order { id: &id, occurred_at, customer: customer.as_ref(), payer: payer.as_ref() };
@@ -247,7 +246,7 @@ fn transaction(sent: &Sent<'_>, data: Object<'_>) -> Result<Option<Event>, Strin
             attempt: None,
             payment: Some(id.clone()),
             status,
-            amount: attempt.number("amount")?,
+            amount: attempt.whole("amount")?,
             currency: data.text("currency_code")?,
             charge_type: charge_type.clone(),
             created_at,
@@ -326,7 +325,7 @@ fn adjustment(sent: &Sent<'_>, data: Object<'_>) -> Result<Option<Event>, String
         attempt: None,
         payment: transaction,
         status,
-        amount: data.object("totals")?.number("total")?,
+        amount: data.object("totals")?.whole("total")?,
         currency: data.text("currency_code")?,
         charge_type: None,
         created_at: data.moment("created_at")?.unwrap_or(occurred_at),
@@ -343,5 +342,5 @@ fn is_whole(data: Object<'_>) -> Result<bool, String> {
         return Ok(of_all == "full");
     }
     let items = data.list("items")?;
-    Ok(!items.is_empty() && items.iter().all(|item| item.get("type").and_then(Value::as_str) == Some("full")))
+    Ok(!items.is_empty() && items.iter().all(|item| item.get("type").and_then(Json::as_str) == Some("full")))
 }

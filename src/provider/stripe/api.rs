@@ -8,13 +8,13 @@
 //!
 //! Sources: <https://docs.stripe.com/api/subscriptions/list>, <https://docs.stripe.com/search>.
 
-use serde_json::Value;
-
 use super::Sent;
-use super::field::{ORG, USER, text};
+use super::field::text;
 use super::subscription::records;
 use crate::api::{Api, ApiPlan, Reading, Shown, UnreadableAnswer};
+use crate::json::{self, Json};
 use crate::payer::{Payer, PayerKind};
+use crate::provider::object::{ORG_FIELDS, USER_FIELDS};
 use crate::reconcile::EVENT_TYPE;
 use crate::time::Timestamp;
 
@@ -48,8 +48,8 @@ impl Api for RestApi {
             return None;
         }
         let names = match payer.kind() {
-            PayerKind::Org => ORG,
-            PayerKind::User => USER,
+            PayerKind::Org => ORG_FIELDS.as_slice(),
+            PayerKind::User => &USER_FIELDS,
         };
         let clauses: Vec<String> =
             names.iter().map(|name| format!("metadata%5B%27{name}%27%5D%3A%27{id}%27")).collect();
@@ -58,7 +58,7 @@ impl Api for RestApi {
 
     /// What a search leaves out may only be newer than the search, so it never shows a subscription as a whole.
     fn read_payer(&self, _payer: &Payer, body: &str, read_at: Timestamp) -> Result<Reading, UnreadableAnswer> {
-        Ok(reading(&entries(&read(body)?)?, read_at, SEARCH_LAG_SECS))
+        Ok(reading(entries(&read(body)?)?, read_at, SEARCH_LAG_SECS))
     }
 
     fn listings(&self) -> &'static [&'static str] {
@@ -84,9 +84,9 @@ impl Api for RestApi {
     ) -> Result<(Reading, Option<String>), UnreadableAnswer> {
         let page = read(body)?;
         let entries = entries(&page)?;
-        let has_more = page.get("has_more").and_then(Value::as_bool) == Some(true);
+        let has_more = page.get("has_more").and_then(Json::as_bool) == Some(true);
         let last = entries.last().and_then(|last| text(last, "id"));
-        Ok((reading(&entries, read_at, LIST_LAG_SECS), last.filter(|_| has_more)))
+        Ok((reading(entries, read_at, LIST_LAG_SECS), last.filter(|_| has_more)))
     }
 
     /// A price does not tell what it gives: the catalog does.
@@ -108,16 +108,16 @@ fn is_id(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
-fn read(body: &str) -> Result<Value, UnreadableAnswer> {
-    serde_json::from_str(body).map_err(|error| UnreadableAnswer(error.to_string()))
+fn read(body: &str) -> Result<Json<'_>, UnreadableAnswer> {
+    json::parse_sent(body.as_bytes()).map_err(|error| UnreadableAnswer(error.to_string()))
 }
 
-fn entries(answer: &Value) -> Result<Vec<&Value>, UnreadableAnswer> {
-    let data = answer.get("data").and_then(Value::as_array);
-    Ok(data.ok_or_else(|| UnreadableAnswer("an answer without `data`".into()))?.iter().collect())
+fn entries<'a>(answer: &'a Json<'a>) -> Result<&'a [Json<'a>], UnreadableAnswer> {
+    let data = answer.get("data").and_then(Json::as_list);
+    data.ok_or_else(|| UnreadableAnswer("an answer without `data`".into()))
 }
 
-fn reading(subscriptions: &[&Value], read_at: Timestamp, lag_secs: i64) -> Reading {
+fn reading(subscriptions: &[Json<'_>], read_at: Timestamp, lag_secs: i64) -> Reading {
     let at = Timestamp::from_secs(read_at.as_secs().saturating_sub(lag_secs));
     let sent = Sent { event_type: EVENT_TYPE, event_id: "", at, previous: None };
     let mut reading = Reading::default();
