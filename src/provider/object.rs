@@ -41,6 +41,11 @@ impl<'a> Object<'a> {
         self.read(name, "a text", text)
     }
 
+    /// A text, of providers whose ids are never numbers: what a number in its place is, nobody knows.
+    pub(super) fn text_only(self, name: &str) -> Result<Option<String>, String> {
+        self.read(name, "a text", |value| value.as_str().map(str::to_owned))
+    }
+
     /// A text that must be there.
     pub(super) fn required(self, name: &str) -> Result<String, String> {
         self.text(name)?.ok_or_else(|| format!("`{name}` is missing"))
@@ -54,6 +59,11 @@ impl<'a> Object<'a> {
     /// A whole number; also as its digits, the way amounts of money are sent.
     pub(super) fn whole(self, name: &str) -> Result<Option<i64>, String> {
         self.read(name, "a whole number", |value| value.as_i64().or_else(|| value.as_str()?.parse().ok()))
+    }
+
+    /// A number of things.
+    pub(super) fn count(self, name: &str) -> Result<Option<u32>, String> {
+        self.read(name, "a whole number from 0", |value| u32::try_from(value.as_i64()?).ok())
     }
 
     /// A number, whole or not.
@@ -144,7 +154,7 @@ mod tests {
             assert_eq!(object.object("a").unwrap().text("b"), Ok(None), "{text}");
             assert_eq!(object.required("a"), Err("`a` is missing".into()), "{text}");
         }
-        let json = parse_sent(br#"{"a":{},"b":[1],"c":1.5,"d":"soon"}"#).unwrap();
+        let json = parse_sent(br#"{"a":{},"b":[1],"c":1.5,"d":"soon","e":-1}"#).unwrap();
         let object = Object(&json);
         let complaints = [
             (object.text("a").map(|_| ()), "`a` is not a text"),
@@ -154,6 +164,7 @@ mod tests {
             (object.moment("c").map(|_| ()), "`c` is not a time"),
             (object.whole("c").map(|_| ()), "`c` is not a whole number"),
             (object.whole("d").map(|_| ()), "`d` is not a whole number"),
+            (object.count("e").map(|_| ()), "`e` is not a whole number from 0"),
             (object.number("d").map(|_| ()), "`d` is not a number"),
             (object.flag("d").map(|_| ()), "`d` is not true or false"),
             (object.object("b").map(|_| ()), "`b` is not an object"),
@@ -174,6 +185,8 @@ mod tests {
         .unwrap();
         let object = Object(&json);
         assert_eq!(object.text("id"), Ok(Some("42".into())));
+        assert_eq!(object.text_only("id"), Err("`id` is not a text".into()));
+        assert_eq!(object.text_only("amount"), Ok(Some("1999".into())));
         assert_eq!(object.text("long"), Ok(Some("18446744073709551615".into())));
         let times = object.list("at").unwrap().iter().map(|at| moment(at).unwrap().unwrap().as_millis());
         assert_eq!(times.collect::<Vec<_>>(), [1_767_225_600_000; 3]);
