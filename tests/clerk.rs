@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use plangate::delivery::Verified;
 use plangate::event::{ParseError, Parsed};
-use plangate::payer::MAX_PAYER_ID_BYTES;
+use plangate::payer::{MAX_PAYER_ID_BYTES, Payer};
 use plangate::provider::{Ours, Provider, named};
 use plangate::time::Timestamp;
 use serde_json::{Value, json};
@@ -394,6 +394,13 @@ fn bodies_that_cannot_be_read_say_exactly_why() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn of_a_field_that_is_there_twice_the_last_counts() {
+    let read = parse("msg_1", br#"{"type":"user.created","type":"user.deleted","data":{"id":"user_1","id":"user_2"}}"#);
+    let Ok(Parsed::Event(event)) = read else { panic!("{read:?}") };
+    assert_eq!((event.event_type.as_str(), event.payer), ("user.deleted", Payer::from_key("user:user_2")));
 }
 
 #[test]

@@ -197,6 +197,22 @@ fn test_mode_counts_in_the_sandbox_alone() {
 }
 
 #[test]
+fn an_object_without_fields_may_be_a_list() {
+    for name in ["pause", "first_subscription_item"] {
+        let read = |value: Value| {
+            let more = json!({name: value});
+            let body =
+                subscription("subscription_updated", "paused", "2026-11-05T10:00:00Z", "2026-12-05T10:00:00Z", more);
+            let body = body.to_string();
+            let verified = Verified::recorded("evt_1", Timestamp::from_secs(0), body.as_bytes());
+            provider().parse(&verified, &Ours::default())
+        };
+        assert_eq!(read(json!([])), read(Value::Null), "as PHP writes it");
+        assert!(read(json!([])).is_ok() && read(json!([1])).is_err(), "{name}");
+    }
+}
+
+#[test]
 fn bodies_that_cannot_be_read_say_exactly_why() {
     let long = "x".repeat(300);
     let subscription = |attributes: Value| {
