@@ -509,7 +509,7 @@ mod tests {
                 assert_eq!(serde_json::to_value(read).unwrap(), expected);
             }
         }
-        for json in ["", "{", "{} {}", "[1,]", "nul", r#"{"a":"#, r#"{a:1}"#, "{1:1}", "1e999", "\u{feff}{}"] {
+        for json in ["", "{", "{} {}", "[1,]", "nul", r#"{"a":"#, r"{a:1}", "{1:1}", "1e999", "\u{feff}{}"] {
             let error = serde_json::from_str::<serde_json::Value>(json).unwrap_err();
             assert_eq!(parse(json.as_bytes()).unwrap_err().to_string(), error.to_string());
         }
