@@ -6,10 +6,9 @@
 use std::fmt;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::event::Record;
-use crate::json::{self, Fields, Unreadable};
+use crate::json::{self, Fields, Json, Unreadable};
 use crate::ordered::Set;
 use crate::payer::{Payer, PayerKind};
 use crate::provider::Environment;
@@ -182,11 +181,11 @@ impl ApiPlan {
     /// [`Unreadable`] for what this version of the code never wrote.
     pub fn read_all(kept: &str) -> Result<Vec<Self>, Unreadable> {
         let json = json::parse(kept.as_bytes())?;
-        let plans = json.as_array().ok_or_else(|| Unreadable::new("a list of plans was expected"))?;
+        let plans = json.as_list().ok_or_else(|| Unreadable::new("a list of plans was expected"))?;
         plans.iter().map(Self::read).collect()
     }
 
-    fn read(json: &Value) -> Result<Self, Unreadable> {
+    fn read(json: &Json<'_>) -> Result<Self, Unreadable> {
         let fields = Fields::of(json)?;
         Ok(Self {
             key: fields.need("key", Fields::text)?,

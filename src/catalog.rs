@@ -6,10 +6,9 @@
 use std::fmt;
 
 use serde::{Serialize, Serializer};
-use serde_json::Value;
 
 use crate::api::ApiPlan;
-use crate::json::{Fields, Unreadable};
+use crate::json::{self, Fields, Json, Unreadable};
 use crate::ordered::{self, Map, Set};
 use crate::payer::PayerKind;
 use crate::provider;
@@ -93,7 +92,7 @@ impl Plan {
 }
 
 impl Limit {
-    fn read(value: &Value) -> Result<Self, Unreadable> {
+    fn read(value: &Json<'_>) -> Result<Self, Unreadable> {
         match (value.as_u64(), value.as_str()) {
             (Some(number), _) => Ok(Self::Of(number)),
             (None, Some("unlimited")) => Ok(Self::Unlimited),
@@ -103,7 +102,7 @@ impl Limit {
 }
 
 impl Plan {
-    fn read(entry: &Value) -> Result<Self, Unreadable> {
+    fn read(entry: &Json<'_>) -> Result<Self, Unreadable> {
         let fields = Fields::of(entry)?.only(&["features", "limits", "includes", "free", "payer", "ids"])?;
         let mut plan = Self {
             features: fields.text_set("features")?.unwrap_or_default(),
@@ -114,12 +113,12 @@ impl Plan {
         };
         if let Some(limits) = fields.object("limits")? {
             for (what, limit) in limits.entries() {
-                plan.limits.insert(what.clone(), Limit::read(limit)?);
+                plan.limits.insert(what.to_owned(), Limit::read(limit)?);
             }
         }
         if let Some(ids) = fields.object("ids")? {
             for (provider, _) in ids.entries() {
-                plan.ids.insert(provider.clone(), ids.need(provider, Fields::text_set)?);
+                plan.ids.insert(provider.to_owned(), ids.need(provider, Fields::text_set)?);
             }
         }
         Ok(plan)
@@ -132,15 +131,16 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`] says which plan is wrong and how.
     pub fn parse(json: &str) -> Result<Self, CatalogError> {
-        let entries: serde_json::Map<String, Value> =
-            serde_json::from_str(json).map_err(|error| CatalogError { plan: None, cause: error.to_string() })?;
+        let unreadable = |error: Unreadable| CatalogError { plan: None, cause: error.to_string() };
+        let json = json::parse_sent(json.as_bytes()).map_err(unreadable)?;
         let mut plans = Map::new();
-        for (key, entry) in entries {
+        for (key, entry) in Fields::of(&json).map_err(unreadable)?.entries() {
+            let key = key.to_owned();
             let wrong = |cause: String| CatalogError { plan: Some(key.clone()), cause };
             if key.is_empty() || key.contains(':') {
                 return Err(wrong("a plan's key may be neither empty nor contain a colon".into()));
             }
-            let plan = Plan::read(&entry).map_err(|error| wrong(error.to_string()))?;
+            let plan = Plan::read(entry).map_err(|error| wrong(error.to_string()))?;
             if let Some(unknown) = plan.ids.keys().find(|name| provider::named(name).is_none()) {
                 return Err(wrong(format!("`ids` names `{unknown}`, which is no provider")));
             }
@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn a_wrong_catalog_says_what_is_wrong() {
         let cases = [
-            ("[]", "invalid type: sequence, expected a map at line 1 column 0"),
+            ("[]", "an object was expected"),
             (r#"{"a:b":{}}"#, "plan `a:b`: a plan's key may be neither empty nor contain a colon"),
             (
                 r#"{"a":{"feature":[]}}"#,

@@ -158,7 +158,7 @@ impl Edge<'_> {
             Some(origin) => reply
                 .with("access-control-allow-origin", origin)
                 .with("access-control-allow-credentials", "true")
-                .with("access-control-expose-headers", "etag, x-request-id"),
+                .with("access-control-expose-headers", "etag, retry-after, x-request-id"),
             None => reply,
         }
     }

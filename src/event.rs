@@ -6,9 +6,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::Value;
 
 use crate::grant::Signed;
+use crate::json::{Fields, Json, Unreadable};
 use crate::payer::Payer;
 use crate::status::Status;
 use crate::time::{Timestamp, millis, whole_millis};
@@ -328,148 +328,103 @@ fn as_text<S: Serializer>(status: &Status, serializer: S) -> Result<S::Ok, S::Er
     serializer.serialize_str(status.as_str())
 }
 
-/// The fields of a JSON object, read by hand: what serde would derive for the shapes of an event is several times as long,
-/// and a worker starts the faster the shorter it is.
-#[derive(Clone, Copy)]
-pub(crate) struct Fields<'a>(pub(crate) &'a Value);
-
-impl Fields<'_> {
-    pub(crate) fn text(self, name: &str) -> Option<String> {
-        Some(self.0.get(name)?.as_str()?.to_owned())
-    }
-
-    pub(crate) fn moment(self, name: &str) -> Option<Timestamp> {
-        Some(Timestamp::from_millis(self.0.get(name)?.as_i64()?))
-    }
-
-    fn number(self, name: &str) -> Option<i64> {
-        self.0.get(name)?.as_i64()
-    }
-
-    /// `Some(None)` where the field is missing or null; `None` where it is something else than it should be.
-    #[allow(clippy::option_option, reason = "`?` then works for both kinds of field")]
-    fn optional<T>(self, name: &str, read: fn(Self, &str) -> Option<T>) -> Option<Option<T>> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Some(None),
-            Some(_) => read(self, name).map(Some),
-        }
-    }
-
-    fn payer(self, name: &str) -> Option<Payer> {
-        Payer::from_key(self.0.get(name)?.as_str()?)
-    }
-
-    fn list<T>(self, name: &str, read: fn(&Value) -> Option<T>) -> Option<Vec<T>> {
-        match self.0.get(name) {
-            None => Some(Vec::new()),
-            Some(list) => list.as_array()?.iter().map(read).collect(),
-        }
-    }
-}
-
 impl Event {
-    /// Reads the JSON that the ledger keeps; none for what this version of the code never wrote.
-    #[must_use]
-    pub fn read(json: &Value) -> Option<Self> {
-        let fields = Fields(json);
-        Some(Self {
-            event_type: fields.text("type")?,
-            occurred_at: fields.moment("occurred_at")?,
-            payer: fields.optional("payer", Fields::payer)?,
-            deleted_at: fields.optional("deleted_at", Fields::moment)?,
-            records: fields.list("records", Record::read)?,
-            payments: fields.list("payments", Payment::read)?,
-            links: fields.list("links", Link::read)?,
-            signed: match json.get("signed").map(Fields) {
-                None => None,
-                Some(signed) => Some(Signed { by: signed.text("by")?, why: signed.text("why")? }),
-            },
+    /// Reads the JSON that the ledger keeps.
+    ///
+    /// # Errors
+    /// [`Unreadable`] for what this version of the code never wrote.
+    pub fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        Ok(Self {
+            event_type: fields.need("type", Fields::text)?,
+            occurred_at: fields.need("occurred_at", Fields::moment)?,
+            payer: fields.payer("payer")?,
+            deleted_at: fields.moment("deleted_at")?,
+            records: fields.objects("records", Record::read)?.unwrap_or_default(),
+            payments: fields.objects("payments", Payment::read)?.unwrap_or_default(),
+            links: fields.objects("links", Link::read)?.unwrap_or_default(),
+            signed: fields.object("signed")?.map(Signed::read).transpose()?,
         })
     }
 }
 
+impl Version {
+    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        fields.need("version", Fields::text).map(Self)
+    }
+}
+
 impl Record {
-    fn read(json: &Value) -> Option<Self> {
-        let fields = Fields(json);
-        let nested = |name: &str| json.get(name).filter(|nested| !nested.is_null());
-        Some(Self {
-            id: fields.text("id")?,
-            version: Version(fields.text("version")?),
-            occurred_at: fields.moment("occurred_at")?,
-            payer: fields.optional("payer", Fields::payer)?,
-            customer: fields.optional("customer", Fields::text)?,
-            subscription: fields.optional("subscription", Fields::text)?,
-            plan: match nested("plan") {
-                None => None,
-                Some(plan) => Some(PlanRef::read(plan)?),
-            },
-            state: match nested("state") {
-                None => None,
-                Some(state) => Some(State::read(state)?),
-            },
-            trial: json.get("trial")?.as_bool()?,
-            started_at: fields.optional("started_at", Fields::moment)?,
+    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        Ok(Self {
+            id: fields.need("id", Fields::text)?,
+            version: Version::read(fields)?,
+            occurred_at: fields.need("occurred_at", Fields::moment)?,
+            payer: fields.payer("payer")?,
+            customer: fields.text("customer")?,
+            subscription: fields.text("subscription")?,
+            plan: fields.object("plan")?.map(PlanRef::read).transpose()?,
+            state: fields.object("state")?.map(State::read).transpose()?,
+            trial: fields.need("trial", Fields::truth)?,
+            started_at: fields.moment("started_at")?,
         })
     }
 }
 
 impl Link {
-    fn read(json: &Value) -> Option<Self> {
-        let fields = Fields(json);
-        let version = Version(fields.text("version")?);
-        Some(Self { customer: fields.text("customer")?, payer: fields.payer("payer")?, version })
+    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        Ok(Self {
+            customer: fields.need("customer", Fields::text)?,
+            payer: fields.need("payer", Fields::payer)?,
+            version: Version::read(fields)?,
+        })
     }
 }
 
 impl PlanRef {
-    fn read(json: &Value) -> Option<Self> {
-        let fields = Fields(json);
-        let id = fields.optional("id", Fields::text)?;
-        Some(Self { key: fields.text("key")?, id, free: json.get("free")?.as_bool()? })
+    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        Ok(Self {
+            key: fields.need("key", Fields::text)?,
+            id: fields.text("id")?,
+            free: fields.need("free", Fields::truth)?,
+        })
     }
 }
 
 impl State {
-    fn read(json: &Value) -> Option<Self> {
-        let fields = Fields(json);
-        let moment = |name| fields.optional(name, Fields::moment);
-        Some(Self {
-            status: Status::parse(json.get("status")?.as_str()?),
-            period_start: moment("period_start")?,
-            period_end: moment("period_end")?,
-            interval: fields.optional("interval", Fields::text)?,
-            cancel_at: moment("cancel_at")?,
-            canceled_at: moment("canceled_at")?,
-            ended_at: moment("ended_at")?,
-            past_due_since: moment("past_due_since")?,
-            seats: fields.optional("seats", Fields::number)?.map(Seats::from_stored),
-            failed_attempts: u32::try_from(fields.number("failed_attempts")?).ok()?,
-            last_failure_at: moment("last_failure_at")?,
+    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        Ok(Self {
+            status: Status::parse(&fields.need("status", Fields::text)?),
+            period_start: fields.moment("period_start")?,
+            period_end: fields.moment("period_end")?,
+            interval: fields.text("interval")?,
+            cancel_at: fields.moment("cancel_at")?,
+            canceled_at: fields.moment("canceled_at")?,
+            ended_at: fields.moment("ended_at")?,
+            past_due_since: fields.moment("past_due_since")?,
+            seats: fields.whole("seats")?.map(Seats::from_stored),
+            failed_attempts: fields.need("failed_attempts", Fields::small_count)?,
+            last_failure_at: fields.moment("last_failure_at")?,
         })
     }
 }
 
 impl Payment {
-    fn read(json: &Value) -> Option<Self> {
-        let fields = Fields(json);
-        Some(Self {
-            id: fields.text("id")?,
-            version: Version(fields.text("version")?),
-            occurred_at: fields.moment("occurred_at")?,
-            payer: fields.optional("payer", Fields::payer)?,
-            customer: fields.optional("customer", Fields::text)?,
-            record: fields.optional("record", Fields::text)?,
-            attempt: match fields.optional("attempt", Fields::number)? {
-                None => None,
-                Some(attempt) => Some(u32::try_from(attempt).ok()?),
-            },
-            payment: fields.optional("payment", Fields::text)?,
-            status: fields.text("status")?,
-            amount: fields.optional("amount", Fields::number)?,
-            currency: fields.optional("currency", Fields::text)?,
-            charge_type: fields.optional("charge_type", Fields::text)?,
-            created_at: fields.moment("created_at")?,
-            failure_code: fields.optional("failure_code", Fields::text)?,
+    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        Ok(Self {
+            id: fields.need("id", Fields::text)?,
+            version: Version::read(fields)?,
+            occurred_at: fields.need("occurred_at", Fields::moment)?,
+            payer: fields.payer("payer")?,
+            customer: fields.text("customer")?,
+            record: fields.text("record")?,
+            attempt: fields.small_count("attempt")?,
+            payment: fields.text("payment")?,
+            status: fields.need("status", Fields::text)?,
+            amount: fields.whole("amount")?,
+            currency: fields.text("currency")?,
+            charge_type: fields.text("charge_type")?,
+            created_at: fields.need("created_at", Fields::moment)?,
+            failure_code: fields.text("failure_code")?,
         })
     }
 }
@@ -479,8 +434,8 @@ macro_rules! deserialized_by_reading {
     ($($shape:ty),*) => {$(
         impl<'de> Deserialize<'de> for $shape {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let json = Value::deserialize(deserializer)?;
-                Self::read(&json).ok_or_else(|| serde::de::Error::custom("not an event in normal form"))
+                let json = Json::deserialize(deserializer)?;
+                Fields::of(&json).and_then(Self::read).map_err(serde::de::Error::custom)
             }
         }
     )*};

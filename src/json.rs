@@ -1,13 +1,28 @@
-//! JSON objects read by hand, where speed does not matter: requests of operators, what the database answers to them, settings.
-//! The readers that serde derives are faster and some 3 kB each, which every isolate loads; these are some lines each.
+//! JSON as it is read everywhere in this crate: a tree that borrows from the text, and readers of its objects, field by field.
+//! What serde derives for each shape is some 3 kB of code each, which every isolate loads; here all shapes share one parser.
+//!
+//! **What is absent.** A field that is missing and one that is null are the same everywhere: absent. For [`Fields`], which
+//! reads what we or operators wrote, that is all. What providers send (`provider::object`) is also absent where it is `""`.
+//! A field of another kind than expected is never absent: it is an error that names the field.
+//!
+//! **A field twice.** In what we or operators wrote it is refused, because which of the two was meant? ([`parse`]) In what
+//! others send the last one counts, as in most parsers. ([`parse_sent`])
+//!
+//! Nesting is bounded by `serde_json`: at 128 levels.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::{Serialize, Serializer};
 
 use crate::ordered::{self, Set};
+use crate::payer::Payer;
 use crate::time::Timestamp;
+
+/// The most fields of one object that [`parse`] takes: each name is compared with all before it. Ours have up to two dozen, and
+/// a session token has room for few more than these.
+const MAX_FIELDS: usize = 128;
 
 /// JSON that is not what it should be, and how.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,36 +36,173 @@ impl fmt::Display for Unreadable {
 
 impl std::error::Error for Unreadable {}
 
+impl From<Unreadable> for String {
+    fn from(unreadable: Unreadable) -> Self {
+        unreadable.0
+    }
+}
+
 impl Unreadable {
     /// Says what is wrong.
     pub fn new(complaint: impl Into<String>) -> Self {
         Self(complaint.into())
     }
 
-    fn not(name: &str, what: &str) -> Self {
+    /// Says of a field that it is not what it should be.
+    pub(crate) fn not(name: &str, what: &str) -> Self {
         Self(format!("`{name}` is not {what}"))
     }
 }
 
-/// Reads a text as JSON. An object that names a field twice is refused: which of the two was meant?
+/// A value. Texts without escapes are those of the text that was read.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Json<'a> {
+    /// Nothing.
+    Null,
+    /// True or false.
+    Bool(bool),
+    /// A whole number.
+    Whole(i64),
+    /// A whole number above all of [`Whole`](Self::Whole).
+    Large(u64),
+    /// A number with a fraction or an exponent, or one that is too large for the others.
+    Fraction(f64),
+    /// A text.
+    Text(Cow<'a, str>),
+    /// A list.
+    List(Vec<Json<'a>>),
+    /// The fields of an object, as they were written.
+    Object(Vec<Field<'a>>),
+}
+
+/// A field of an object: its name and its value.
+pub type Field<'a> = (Cow<'a, str>, Json<'a>);
+
+/// Reads what we or operators wrote. An object that names a field twice is refused, and one of more than 128 fields.
 ///
 /// # Errors
 /// [`Unreadable`].
-pub fn parse(json: &[u8]) -> Result<Value, Unreadable> {
-    serde_json::from_slice::<Once>(json).map(|Once(value)| value).map_err(|error| Unreadable(error.to_string()))
+pub fn parse(json: &[u8]) -> Result<Json<'_>, Unreadable> {
+    read(json, Reader { is_once: true })
+}
+
+/// Reads what somebody else wrote. Of a field that is there twice the last counts.
+///
+/// # Errors
+/// [`Unreadable`].
+pub fn parse_sent(json: &[u8]) -> Result<Json<'_>, Unreadable> {
+    read(json, Reader { is_once: false })
+}
+
+/// Everything is read as text: a second parser, for bytes, would be 3 kB more.
+fn read(json: &[u8], reader: Reader) -> Result<Json<'_>, Unreadable> {
+    let wrong = |error: serde_json::Error| Unreadable(error.to_string());
+    let text = std::str::from_utf8(json).map_err(|error| Unreadable(error.to_string()))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = reader.deserialize(&mut deserializer).map_err(wrong)?;
+    deserializer.end().map_err(wrong)?;
+    Ok(value)
+}
+
+/// An object of these fields.
+#[must_use]
+pub fn object<'a>(fields: Vec<(&'static str, Json<'a>)>) -> Json<'a> {
+    Json::Object(fields.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)).collect())
+}
+
+impl From<Option<String>> for Json<'_> {
+    fn from(text: Option<String>) -> Self {
+        text.map_or(Self::Null, |text| Self::Text(text.into()))
+    }
+}
+
+impl<'a> Json<'a> {
+    /// A field, null or not; none where this is no object.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Self> {
+        let Self::Object(fields) = self else { return None };
+        field(fields, name)
+    }
+
+    /// Whether it is null.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+
+    /// Whether it is an object.
+    #[must_use]
+    pub fn is_object(&self) -> bool {
+        matches!(self, Self::Object(_))
+    }
+
+    /// A text.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
+    /// True or false.
+    #[must_use]
+    pub fn as_bool(&self) -> Option<bool> {
+        if let Self::Bool(value) = self { Some(*value) } else { None }
+    }
+
+    /// A whole number.
+    #[must_use]
+    pub fn as_i64(&self) -> Option<i64> {
+        if let Self::Whole(number) = self { Some(*number) } else { None }
+    }
+
+    /// A whole number from 0.
+    #[must_use]
+    pub fn as_u64(&self) -> Option<u64> {
+        match self {
+            Self::Whole(number) => u64::try_from(*number).ok(),
+            Self::Large(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// A number, whole or not.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "as every reader of JSON does where numbers are floating")]
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            Self::Whole(number) => Some(*number as f64),
+            Self::Large(number) => Some(*number as f64),
+            Self::Fraction(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The entries of a list.
+    #[must_use]
+    pub fn as_list(&self) -> Option<&[Json<'a>]> {
+        if let Self::List(list) = self { Some(list) } else { None }
+    }
+}
+
+/// Of two of one name the last.
+fn field<'a, 'b>(fields: &'b [Field<'a>], name: &str) -> Option<&'b Json<'a>> {
+    fields.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value)
 }
 
 /// The fields of an object. One that is null counts as left out.
 #[derive(Clone, Copy, Debug)]
-pub struct Fields<'a>(&'a Map<String, Value>);
+pub struct Fields<'a>(&'a [Field<'a>]);
 
 impl<'a> Fields<'a> {
     /// Those of a value that is an object.
     ///
     /// # Errors
     /// [`Unreadable`] for anything else, as everywhere here.
-    pub fn of(json: &'a Value) -> Result<Self, Unreadable> {
-        json.as_object().map(Self).ok_or_else(|| Unreadable("an object was expected".into()))
+    pub fn of(json: &'a Json<'a>) -> Result<Self, Unreadable> {
+        Self::within(json).ok_or_else(|| Unreadable("an object was expected".into()))
+    }
+
+    fn within(json: &'a Json<'a>) -> Option<Self> {
+        if let Json::Object(fields) = json { Some(Self(fields)) } else { None }
     }
 
     /// The same, if it has no other fields than these: a misspelled one must not be passed over.
@@ -58,9 +210,9 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// Names the first that is none of these.
     pub fn only(self, known: &[&str]) -> Result<Self, Unreadable> {
-        match self.0.keys().find(|name| !known.contains(&name.as_str())) {
+        match self.0.iter().find(|(name, _)| !known.contains(&name.as_ref())) {
             None => Ok(self),
-            Some(unknown) => {
+            Some((unknown, _)) => {
                 Err(Unreadable(format!("unknown field `{unknown}`, expected one of `{}`", known.join("`, `"))))
             }
         }
@@ -76,15 +228,15 @@ impl<'a> Fields<'a> {
 
     /// A field as it is.
     #[must_use]
-    pub fn get(self, name: &str) -> Option<&'a Value> {
-        self.0.get(name).filter(|value| !value.is_null())
+    pub fn get(self, name: &str) -> Option<&'a Json<'a>> {
+        field(self.0, name).filter(|value| !value.is_null())
     }
 
     fn read<T>(
         self,
         name: &str,
         what: &str,
-        read: impl FnOnce(&'a Value) -> Option<T>,
+        read: impl FnOnce(&'a Json<'a>) -> Option<T>,
     ) -> Result<Option<T>, Unreadable> {
         let Some(value) = self.get(name) else { return Ok(None) };
         read(value).map(Some).ok_or_else(|| Unreadable::not(name, what))
@@ -103,7 +255,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// Where it is something else.
     pub fn truth(self, name: &str) -> Result<Option<bool>, Unreadable> {
-        self.read(name, "true or false", Value::as_bool)
+        self.read(name, "true or false", Json::as_bool)
     }
 
     /// A number of things.
@@ -111,7 +263,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// Where it is something else.
     pub fn count(self, name: &str) -> Result<Option<u64>, Unreadable> {
-        self.read(name, "a whole number from 0", Value::as_u64)
+        self.read(name, "a whole number from 0", Json::as_u64)
     }
 
     /// A whole number.
@@ -119,7 +271,31 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// Where it is something else.
     pub fn whole(self, name: &str) -> Result<Option<i64>, Unreadable> {
-        self.read(name, "a whole number", Value::as_i64)
+        self.read(name, "a whole number", Json::as_i64)
+    }
+
+    /// A number, whole or not.
+    ///
+    /// # Errors
+    /// Where it is something else.
+    pub fn number(self, name: &str) -> Result<Option<f64>, Unreadable> {
+        self.read(name, "a number", Json::as_f64)
+    }
+
+    /// A number of things of which there are few.
+    ///
+    /// # Errors
+    /// Where it is something else.
+    pub fn small_count(self, name: &str) -> Result<Option<u32>, Unreadable> {
+        self.read(name, "a whole number from 0 to 4294967295", |value| u32::try_from(value.as_i64()?).ok())
+    }
+
+    /// The payer of that key.
+    ///
+    /// # Errors
+    /// Where it is something else.
+    pub fn payer(self, name: &str) -> Result<Option<Payer>, Unreadable> {
+        self.read(name, "the key of a payer", |value| Payer::from_key(value.as_str()?))
     }
 
     /// A moment in milliseconds, the form it is stored in.
@@ -135,20 +311,20 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// Where it is something else.
     pub fn object(self, name: &str) -> Result<Option<Self>, Unreadable> {
-        self.read(name, "an object", |value| value.as_object().map(Self))
+        self.read(name, "an object", Self::within)
     }
 
     /// The entries of an object.
-    pub fn entries(self) -> impl Iterator<Item = (&'a String, &'a Value)> {
-        self.0.iter()
+    pub fn entries(self) -> impl Iterator<Item = (&'a str, &'a Json<'a>)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), value))
     }
 
     /// A list.
     ///
     /// # Errors
     /// Where it is something else.
-    pub fn list(self, name: &str) -> Result<Option<&'a [Value]>, Unreadable> {
-        self.read(name, "a list", |value| value.as_array().map(Vec::as_slice))
+    pub fn list(self, name: &str) -> Result<Option<&'a [Json<'a>]>, Unreadable> {
+        self.read(name, "a list", Json::as_list)
     }
 
     /// A list of objects.
@@ -181,8 +357,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn texts(list: &Value) -> Option<Vec<String>> {
-    let list = list.as_array()?;
+fn texts(list: &Json<'_>) -> Option<Vec<String>> {
+    let list = list.as_list()?;
     let mut texts = Vec::with_capacity(list.len());
     for one in list {
         texts.push(one.as_str()?.to_owned());
@@ -190,65 +366,107 @@ fn texts(list: &Value) -> Option<Vec<String>> {
     Some(texts)
 }
 
-/// A value in which no object names a field twice.
-struct Once(Value);
+/// The one way in which JSON becomes a tree.
+#[derive(Clone, Copy)]
+struct Reader {
+    /// No object may name a field twice.
+    is_once: bool,
+}
 
-impl<'de> Deserialize<'de> for Once {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Reader).map(Self)
+impl<'de> DeserializeSeed<'de> for Reader {
+    type Value = Json<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json<'de>, D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
-struct Reader;
-
 impl<'de> Visitor<'de> for Reader {
-    type Value = Value;
+    type Value = Json<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_unit<E: Error>(self) -> Result<Json<'de>, E> {
+        Ok(Json::Null)
     }
 
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Json<'de>, E> {
+        Ok(Json::Bool(value))
     }
 
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Value, E> {
-        Ok(Value::Number(number.into()))
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Json<'de>, E> {
+        Ok(Json::Whole(number))
     }
 
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Value, E> {
-        Ok(Value::Number(number.into()))
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Json<'de>, E> {
+        Ok(i64::try_from(number).map_or(Json::Large(number), Json::Whole))
     }
 
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
-        Ok(Number::from_f64(number).map_or(Value::Null, Value::Number))
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Json<'de>, E> {
+        Ok(Json::Fraction(number))
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::String(text.to_owned()))
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Json<'de>, E> {
+        Ok(Json::Text(Cow::Borrowed(text)))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+    fn visit_str<E: Error>(self, text: &str) -> Result<Json<'de>, E> {
+        Ok(Json::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> Result<Json<'de>, A::Error> {
         let mut list = Vec::new();
-        while let Some(Once(member)) = members.next_element()? {
+        while let Some(member) = members.next_element_seed(self)? {
             list.push(member);
         }
-        Ok(Value::Array(list))
+        Ok(Json::List(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
-        let mut object = Map::new();
-        while let Some((name, Once(value))) = fields.next_entry::<String, Once>()? {
-            if object.contains_key(&name) {
-                return Err(A::Error::custom(format_args!("duplicate field `{name}`")));
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Json<'de>, A::Error> {
+        let mut object: Vec<Field<'de>> = Vec::new();
+        // A name is read like any other text.
+        while let Some(Json::Text(name)) = fields.next_key_seed(self)? {
+            if self.is_once {
+                if field(&object, &name).is_some() {
+                    return Err(A::Error::custom(format_args!("duplicate field `{name}`")));
+                }
+                if object.len() == MAX_FIELDS {
+                    return Err(A::Error::custom(format_args!("an object of more than {MAX_FIELDS} fields")));
+                }
             }
-            object.insert(name, value);
+            object.push((name, fields.next_value_seed(self)?));
         }
-        Ok(Value::Object(object))
+        Ok(Json::Object(object))
+    }
+}
+
+impl<'de> Deserialize<'de> for Json<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Reader { is_once: false }.deserialize(deserializer)
+    }
+}
+
+impl fmt::Display for Json<'_> {
+    /// As JSON, without spaces.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl Serialize for Json<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Whole(number) => serializer.serialize_i64(*number),
+            Self::Large(number) => serializer.serialize_u64(*number),
+            Self::Fraction(number) => serializer.serialize_f64(*number),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::List(list) => serializer.collect_seq(list),
+            Self::Object(fields) => serializer.collect_map(fields.iter().map(|(name, value)| (name, value))),
+        }
     }
 }
 
@@ -278,15 +496,77 @@ mod tests {
     }
 
     #[test]
-    fn it_reads_what_serde_json_reads_but_no_field_twice() {
-        for json in [r#"{"a":[1,-2,0.5,18446744073709551615,true,null,"\u00e9"],"b":{}}"#, "7", "[]"] {
-            assert_eq!(parse(json.as_bytes()).unwrap(), serde_json::from_str::<Value>(json).unwrap());
+    fn it_reads_what_serde_json_reads() {
+        for json in [
+            r#"{"a":[1,-2,0.5,9223372036854775808,18446744073709551616,true,null,"\u00e9\ud83d\ude00\n"],"b":{},"":[]}"#,
+            "7",
+            "[]",
+            r#" "a" "#,
+            r#"{"a":{"a":1},"b":{"a":1}}"#,
+        ] {
+            let expected: serde_json::Value = serde_json::from_str(json).unwrap();
+            for read in [parse(json.as_bytes()).unwrap(), parse_sent(json.as_bytes()).unwrap()] {
+                assert_eq!(serde_json::to_value(read).unwrap(), expected);
+            }
         }
-        for json in ["", "{", "{} {}", "[1,]", "nul"] {
-            let error = serde_json::from_str::<Value>(json).unwrap_err();
+        for json in ["", "{", "{} {}", "[1,]", "nul", r#"{"a":"#, r"{a:1}", "{1:1}", "1e999", "\u{feff}{}"] {
+            let error = serde_json::from_str::<serde_json::Value>(json).unwrap_err();
             assert_eq!(parse(json.as_bytes()).unwrap_err().to_string(), error.to_string());
         }
-        let twice = parse(br#"[{"a":1,"a":1}]"#).unwrap_err();
-        assert_eq!(twice.to_string(), "duplicate field `a` at line 1 column 14");
+        let not_utf8 = parse(b"{\"a\":\"\xff\"}").unwrap_err();
+        assert_eq!(not_utf8.to_string(), "invalid utf-8 sequence of 1 bytes from index 6");
+    }
+
+    #[test]
+    fn only_a_text_with_escapes_is_copied() {
+        let json = parse(br#"{"a":"plain","\n":"a\"b"}"#).unwrap();
+        let Json::Object(fields) = json else { panic!("{json:?}") };
+        let is_borrowed = |text: &Cow<'_, str>| matches!(text, Cow::Borrowed(_));
+        let shown = fields.iter().map(|(name, value)| match value {
+            Json::Text(text) => (is_borrowed(name), is_borrowed(text)),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(shown.collect::<Vec<_>>(), [(true, true), (false, false)]);
+    }
+
+    #[test]
+    fn a_field_twice_is_refused_in_what_is_ours_and_elsewhere_the_last_counts() {
+        let twice = br#"[{"a":1,"b":0,"a":2}]"#;
+        assert_eq!(parse(twice).unwrap_err().to_string(), "duplicate field `a` at line 1 column 17");
+        let sent = parse_sent(twice).unwrap();
+        assert_eq!(sent.as_list().unwrap()[0].get("a"), Some(&Json::Whole(2)));
+    }
+
+    #[test]
+    fn what_is_ours_has_few_fields_and_nothing_is_nested_without_end() {
+        let wide =
+            |fields: usize| format!("{{{}}}", (0..fields).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>().join(","));
+        assert!(parse(wide(128).as_bytes()).is_ok() && parse_sent(wide(129).as_bytes()).is_ok());
+        let refused = parse(wide(129).as_bytes()).unwrap_err().to_string();
+        assert!(refused.starts_with("an object of more than 128 fields at line 1"), "{refused}");
+
+        let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        for read in [parse, parse_sent] {
+            assert!(read(deep(127).as_bytes()).is_ok());
+            assert_eq!(
+                read(deep(128).as_bytes()).unwrap_err().to_string(),
+                "recursion limit exceeded at line 1 column 128"
+            );
+        }
+    }
+
+    #[test]
+    fn numbers_are_what_they_are_asked_for_as_if_they_fit() {
+        let cases = [
+            ("7", Some(7), Some(7), Some(7.0)),
+            ("-7", Some(-7), None, Some(-7.0)),
+            ("9223372036854775808", None, Some(1 << 63), Some(9_223_372_036_854_775_808.0)),
+            ("7.0", None, None, Some(7.0)),
+            ("\"7\"", None, None, None),
+        ];
+        for (text, whole, count, number) in cases {
+            let json = parse(text.as_bytes()).unwrap();
+            assert_eq!((json.as_i64(), json.as_u64(), json.as_f64()), (whole, count, number), "{text}");
+        }
     }
 }

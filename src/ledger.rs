@@ -3,11 +3,10 @@
 use std::fmt;
 
 use serde::Serialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::event::Event;
-use crate::json::{self, Fields, Unreadable};
+use crate::json::{self, Fields, Json, Unreadable};
 use crate::payer::Payer;
 use crate::store::{Outcome, Param};
 use crate::time::Timestamp;
@@ -165,7 +164,7 @@ pub struct Row {
 }
 
 impl Row {
-    fn read(json: &Value) -> Result<Self, Unreadable> {
+    fn read(json: &Json<'_>) -> Result<Self, Unreadable> {
         let fields = Fields::of(json)?;
         let event = fields.text("event")?.map(RawValue::from_string).transpose();
         Ok(Self {
@@ -202,7 +201,7 @@ impl Page {
     /// [`Unreadable`], when the database answers something else.
     pub fn parse(json: &str, limit: u32) -> Result<Self, Unreadable> {
         let json = json::parse(json.as_bytes())?;
-        let rows = json.as_array().ok_or_else(|| Unreadable::new("a list of rows was expected"))?;
+        let rows = json.as_list().ok_or_else(|| Unreadable::new("a list of rows was expected"))?;
         let mut events: Vec<Row> = rows.iter().map(Row::read).collect::<Result<_, _>>()?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let has_more = events.len() > limit;
@@ -263,14 +262,14 @@ impl Recorded {
     fn read(text: &str) -> Result<Self, Unreadable> {
         let json = json::parse(text.as_bytes())?;
         let fields = Fields::of(&json)?;
-        let event = fields.get("event").and_then(Event::read);
+        let event = fields.need("event", Fields::object)?;
         Ok(Self {
             seq: fields.need("seq", Fields::count)?,
             provider: fields.need("provider", Fields::text)?,
             event_id: fields.need("event_id", Fields::text)?,
             received_at: fields.need("received_at", Fields::moment)?,
             outcome: fields.need("outcome", Fields::text)?,
-            event: event.ok_or_else(|| Unreadable::new("`event` is no event in normal form"))?,
+            event: Event::read(event)?,
         })
     }
 }

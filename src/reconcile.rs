@@ -327,7 +327,7 @@ impl Sweep {
                 let progress = Fields::of(progress)?;
                 let progress =
                     Progress { cursor: progress.text("cursor")?, finished_at: progress.moment("finished_at")? };
-                sweep.listings.insert(name.clone(), progress);
+                sweep.listings.insert(name.to_owned(), progress);
             }
         }
         Ok(sweep)

@@ -227,7 +227,7 @@ impl Reduced {
             version: known.map_or(0, |known| known.version),
             as_of,
             deleted_at: known.and_then(|known| known.deleted_at),
-            trial_used: own_records().any(|kept| kept.trial_used).into(),
+            trial_used: own_records().any(|kept| kept.trial_used),
             failed_attempts,
             last_failure: last_failure
                 .map(|payment| Failure { at: payment.occurred_at, code: payment.failure_code.clone() }),
@@ -302,7 +302,7 @@ impl Kept {
             id: self.id.clone(),
             plan: key,
             plan_id,
-            plan_free: free.into(),
+            plan_free: free,
             status: state.status,
             customer: self.customer.value.clone(),
             subscription: self.subscription.clone(),

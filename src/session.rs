@@ -13,9 +13,8 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
-use serde_json::Number;
 
+use crate::json::{self, Fields, Unreadable};
 use crate::payer::{Payer, PayerKind};
 use crate::time::Timestamp;
 
@@ -56,7 +55,6 @@ pub struct Session {
     expires_at: Timestamp,
 }
 
-#[derive(Deserialize)]
 struct Header {
     alg: String,
     typ: Option<String>,
@@ -64,24 +62,46 @@ struct Header {
     cat: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 struct Claims {
     sub: Option<String>,
     iss: Option<String>,
     azp: Option<String>,
     sts: Option<String>,
-    exp: Option<Number>,
-    nbf: Option<Number>,
-    iat: Option<Number>,
+    exp: Option<f64>,
+    nbf: Option<f64>,
+    iat: Option<f64>,
     /// Version 1.
     org_id: Option<String>,
     /// Version 2, only with an active organization.
-    o: Option<ActiveOrg>,
+    o: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-struct ActiveOrg {
-    id: String,
+impl Header {
+    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        Ok(Self {
+            alg: fields.need("alg", Fields::text)?,
+            typ: fields.text("typ")?,
+            kid: fields.text("kid")?,
+            cat: fields.text("cat")?,
+        })
+    }
+}
+
+impl Claims {
+    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        Ok(Self {
+            sub: fields.text("sub")?,
+            iss: fields.text("iss")?,
+            azp: fields.text("azp")?,
+            sts: fields.text("sts")?,
+            exp: fields.number("exp")?,
+            nbf: fields.number("nbf")?,
+            iat: fields.number("iat")?,
+            org_id: fields.text("org_id")?,
+            o: fields.object("o")?.map(|org| org.need("id", Fields::text)).transpose()?,
+        })
+    }
 }
 
 impl<'a> UnverifiedToken<'a> {
@@ -100,8 +120,8 @@ impl<'a> UnverifiedToken<'a> {
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
-        let header: Header = json_part(header)?;
-        let claims: Claims = json_part(claims)?;
+        let header = json_part(header, Header::read)?;
+        let claims = json_part(claims, Claims::read)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenError::Malformed)?;
 
         // 2.
@@ -174,9 +194,9 @@ impl<'a> UnverifiedToken<'a> {
         let session = Session {
             user,
             org: active_org(self.claims.o, self.claims.org_id)?,
-            issued_at: self.claims.iat.as_ref().map(seconds).transpose()?,
-            not_before: self.claims.nbf.as_ref().map(seconds).transpose()?,
-            expires_at: seconds(&self.claims.exp.ok_or(TokenError::Malformed)?)?,
+            issued_at: self.claims.iat.map(seconds),
+            not_before: self.claims.nbf.map(seconds),
+            expires_at: seconds(self.claims.exp.ok_or(TokenError::Malformed)?),
         };
         session.check_time(now)?;
 
@@ -214,20 +234,20 @@ impl Session {
     }
 }
 
-fn json_part<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, TokenError> {
+fn json_part<T>(part: &str, read: fn(Fields<'_>) -> Result<T, Unreadable>) -> Result<T, TokenError> {
     let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)?;
-    serde_json::from_slice(&bytes).map_err(|_| TokenError::Malformed)
+    let json = json::parse(&bytes).map_err(|_| TokenError::Malformed)?;
+    Fields::of(&json).and_then(read).map_err(|_| TokenError::Malformed)
 }
 
 /// A moment from a claim in seconds, which may have a fraction.
 #[allow(clippy::cast_possible_truncation, reason = "`as` saturates, and a fraction of a millisecond does not matter")]
-fn seconds(claim: &Number) -> Result<Timestamp, TokenError> {
-    let seconds = claim.as_f64().ok_or(TokenError::Malformed)?;
-    Ok(Timestamp::from_millis((seconds * 1000.0) as i64))
+fn seconds(claim: f64) -> Timestamp {
+    Timestamp::from_millis((claim * 1000.0) as i64)
 }
 
-fn active_org(v2: Option<ActiveOrg>, v1: Option<String>) -> Result<Option<Payer>, TokenError> {
-    let id = v2.map(|org| org.id).or(v1).filter(|id| !id.is_empty());
+fn active_org(v2: Option<String>, v1: Option<String>) -> Result<Option<Payer>, TokenError> {
+    let id = v2.or(v1).filter(|id| !id.is_empty());
     id.map(|id| Payer::new(PayerKind::Org, id).ok_or(TokenError::Malformed)).transpose()
 }
 

@@ -2,12 +2,12 @@
 
 use std::fmt::{self, Write as _};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::grant::Signed;
-use crate::json::{self, Fields, Unreadable};
+use crate::json::{self, Fields, Json, Unreadable};
 use crate::payer::{Payer, PayerKind};
 
 /// The longest text of an operator, in bytes.
@@ -49,7 +49,9 @@ impl Erasure {
     #[must_use]
     pub(crate) fn detail(&self) -> String {
         let Signed { by, why } = &self.signed;
-        serde_json::json!({"by": by, "why": why, "payer_sha256": digest(&self.payer)}).to_string()
+        let payer = digest(&self.payer);
+        let [by, why] = [by, why].map(|text| Json::Text(text.into()));
+        json::object(vec![("by", by), ("payer_sha256", Json::Text(payer.into())), ("why", why)]).to_string()
     }
 }
 
@@ -87,7 +89,7 @@ impl Rebuild {
     /// What the ledger keeps of it.
     #[must_use]
     pub(crate) fn detail(&self) -> String {
-        serde_json::json!({"by": self.by, "replace": self.replace}).to_string()
+        json::object(vec![("by", Json::Text((&self.by).into())), ("replace", Json::Bool(self.replace))]).to_string()
     }
 }
 
@@ -117,13 +119,17 @@ impl Report {
     pub fn parse(text: &str) -> Result<Self, Unreadable> {
         let json = json::parse(text.as_bytes())?;
         let fields = Fields::of(&json)?;
+        // As they were written, their fields in that order.
+        let differences = fields.get("differences").ok_or_else(|| Unreadable::new("missing field `differences`"))?;
+        let differences = RawValue::from_string(differences.to_string());
+        let differences = differences.map_err(|error| Unreadable::new(error.to_string()))?;
         Ok(Self {
             records: Compared::read(fields, "records")?,
             payments: Compared::read(fields, "payments")?,
             deletions: Compared::read(fields, "deletions")?,
             changed_payers: fields.need("changed_payers", Fields::count)?,
             changed: fields.need("changed", Fields::texts)?,
-            differences: differences(text)?,
+            differences,
         })
     }
 }
@@ -137,16 +143,6 @@ pub struct Compared {
     pub rebuilt: u64,
     /// Rows that are not the same, or only in one of the two.
     pub different: u64,
-}
-
-/// The differences as they were written, their fields in that order.
-fn differences(report: &str) -> Result<Box<RawValue>, Unreadable> {
-    #[derive(Deserialize)]
-    struct Differences {
-        differences: Box<RawValue>,
-    }
-    let read = serde_json::from_str::<Differences>(report);
-    read.map(|read| read.differences).map_err(|error| Unreadable::new(error.to_string()))
 }
 
 impl Compared {

@@ -15,7 +15,7 @@ use crate::answer::Source;
 use crate::delivery::Verified;
 use crate::event::{Event, Parsed};
 use crate::grant::{self, Grant};
-use crate::json::{self, Fields, Unreadable};
+use crate::json::{self, Fields, Json, Unreadable};
 use crate::ledger::{Filter, Row};
 use crate::ordered::{self, Map};
 use crate::provider;
@@ -168,7 +168,8 @@ async fn replay(edge: &Edge<'_>) -> Result<Reply, Failure> {
         return Err(Failure::NoSuchEvent);
     }
     let id = new_id()?;
-    let detail = serde_json::json!({"by": asked.by, "events": page.events.len()}).to_string();
+    let events = i64::try_from(page.events.len()).unwrap_or(i64::MAX);
+    let detail = json::object(vec![("by", asked.by.into()), ("events", Json::Whole(events))]).to_string();
     store::note(edge.env, &id, "admin.replay", &detail, edge.now).await?;
 
     let mut replayed = Vec::with_capacity(page.events.len());
@@ -226,7 +227,7 @@ async fn reconcile_now(edge: &Edge<'_>) -> Result<Reply, Failure> {
     if edge.settings.apis.is_empty() {
         return Err(Failure::SyncNotConfigured);
     }
-    let detail = serde_json::json!({"by": by}).to_string();
+    let detail = json::object(vec![("by", by.into())]).to_string();
     store::note(edge.env, &new_id()?, "admin.reconcile", &detail, edge.now).await?;
     let sweeps = reconcile::run(edge.env, edge.settings).await;
     Reply::private(&Report {

@@ -1,8 +1,7 @@
 //! One line of JSON for each failure, where it is answered. It reads alone and carries its identifiers as fields.
 
-use serde_json::{Map, Value};
-
 use super::bindings::{console_error, console_warn};
+use crate::json::{Field, Json};
 
 /// How bad it is.
 #[derive(Clone, Copy)]
@@ -16,7 +15,7 @@ enum Level {
 /// A line to be written.
 pub(super) struct Line {
     level: Level,
-    fields: Map<String, Value>,
+    fields: Vec<Field<'static>>,
 }
 
 impl Line {
@@ -28,21 +27,18 @@ impl Line {
         Self::new(Level::Error, "error", message.into())
     }
 
-    fn new(level: Level, name: &str, message: String) -> Self {
-        let fields = [("level", name.to_owned()), ("message", message)];
-        let mut map = Map::new();
-        map.extend(fields.into_iter().map(|(name, value)| (name.to_owned(), value.into())));
-        Self { level, fields: map }
+    fn new(level: Level, name: &'static str, message: String) -> Self {
+        Self { level, fields: Vec::new() }.with("level", name).with("message", message)
     }
 
     #[must_use]
-    pub(super) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.fields.insert(name.to_owned(), value.into().into());
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.fields.push((name.into(), Json::Text(value.into().into())));
         self
     }
 
     pub(super) fn write(self) {
-        let line = Value::Object(self.fields).to_string();
+        let line = Json::Object(self.fields).to_string();
         match self.level {
             Level::Warn => console_warn(&line),
             Level::Error => console_error(&line),

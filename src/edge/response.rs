@@ -2,7 +2,6 @@
 
 use js_sys::JSON;
 use serde::Serialize;
-use serde_json::{Map, Value};
 use wasm_bindgen::{JsCast, JsValue};
 use worker::web_sys;
 
@@ -10,6 +9,7 @@ use super::log::Line;
 use super::reconcile::key_settings;
 use crate::delivery::VerifyError;
 use crate::json::Unreadable;
+use crate::ordered::Map;
 use crate::question::QuestionError;
 use crate::session::TokenError;
 use crate::upkeep::UpkeepError;
@@ -17,7 +17,7 @@ use crate::upkeep::UpkeepError;
 /// An answer, before it becomes a `Response`.
 pub(super) struct Reply {
     status: u16,
-    headers: Map<String, Value>,
+    headers: Map<&'static str, String>,
     body: Option<String>,
 }
 
@@ -48,8 +48,8 @@ impl Reply {
     }
 
     #[must_use]
-    pub(super) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.headers.insert(name.to_owned(), value.into().into());
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.insert(name, value.into());
         self
     }
 
@@ -92,7 +92,7 @@ impl Reply {
         #[derive(Serialize)]
         struct Init {
             status: u16,
-            headers: Map<String, Value>,
+            headers: Map<&'static str, String>,
         }
         let headers = self.with("x-request-id", request_id).with("x-content-type-options", "nosniff");
         let (body, init) = (headers.body, Init { status: headers.status, headers: headers.headers });

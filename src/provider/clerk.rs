@@ -13,14 +13,13 @@ mod field;
 mod flat;
 mod identity;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use self::field::{moment, text};
+use self::field::moment;
+use super::reading::{Object, Sent};
 use super::{Ours, Provider};
 use crate::api::Api;
 use crate::delivery::{Delivery, Verified, VerifyError};
-use crate::event::{Event, IgnoredReason, ParseError, Parsed, Version};
+use crate::event::{IgnoredReason, ParseError, Parsed};
+use crate::json;
 use crate::secret::{Secret, SecretError};
 use crate::standard_webhooks;
 use crate::time::Timestamp;
@@ -71,62 +70,41 @@ impl Provider for Clerk {
     }
 }
 
-/// What every delivery has around its `data`.
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(rename = "type", default, deserialize_with = "text")]
-    event_type: Option<String>,
-    /// Senders of their own Svix events write the type here.
-    #[serde(rename = "event_type", default, deserialize_with = "text")]
-    svix_event_type: Option<String>,
-    /// Documented as milliseconds; the catalog's own examples are seconds.
-    #[serde(default, deserialize_with = "moment")]
-    timestamp: Option<Timestamp>,
-    #[serde(default, deserialize_with = "text")]
-    instance_id: Option<String>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-}
-
-/// What the parts of an event share: when it was sent, and the id that settles ties.
-struct Sent<'a> {
-    event_type: &'a str,
-    event_id: &'a str,
-    at: Timestamp,
-}
-
-impl Sent<'_> {
-    fn version(&self, occurred_at: Timestamp, progress: u8) -> Version {
-        Version::new(occurred_at, self.at, progress, self.event_id)
-    }
-}
-
 fn parse(verified: &Verified<'_>, ours: &Ours) -> Result<Parsed, ParseError> {
-    let envelope: Envelope<'_> = serde_json::from_slice(verified.body())
-        .map_err(|error| ParseError { event_type: None, cause: format!("reading the envelope: {error}") })?;
-    let Some(event_type) = envelope.event_type.or(envelope.svix_event_type) else {
-        return Err(ParseError { event_type: None, cause: "the envelope has no `type`".into() });
+    let unread =
+        |event_type: Option<&str>, cause: String| ParseError { event_type: event_type.map(str::to_owned), cause };
+    let in_envelope = |cause: String| unread(None, format!("reading the envelope: {cause}"));
+    let body = json::parse_sent(verified.body()).map_err(|error| in_envelope(error.into()))?;
+    let envelope = Object(&body);
+    // Senders of their own Svix events write the type in a field of another name.
+    let event_type = match envelope.text_only("type").map_err(in_envelope)? {
+        None => envelope.text_only("event_type").map_err(in_envelope)?,
+        told => told,
     };
+    let event_type = event_type.ok_or_else(|| unread(None, "the envelope has no `type`".into()))?;
+    // Documented as milliseconds; the catalog's own examples are seconds.
+    let told_at = moment(envelope, "timestamp").map_err(in_envelope)?;
+    let instance = envelope.text_only("instance_id").map_err(in_envelope)?;
     let ignored = |reason| Ok(Parsed::Ignored { event_type: event_type.clone(), reason });
 
     // An event that names no instance is not refused for it: senders of the flat form have none.
-    if let (Some(ours), Some(theirs)) = (&ours.clerk_instance_id, &envelope.instance_id)
+    if let (Some(ours), Some(theirs)) = (&ours.clerk_instance_id, &instance)
         && ours != theirs
     {
         return ignored(IgnoredReason::OtherInstance);
     }
 
     // The attempt's own time differs between attempts, so it orders only what has no better clock.
-    let at = envelope.timestamp.or(verified.sent_at()).unwrap_or(Timestamp::from_millis(0));
+    let at = told_at.or(verified.sent_at()).unwrap_or(Timestamp::from_millis(0));
     let sent = Sent { event_type: &event_type, event_id: verified.event_id(), at };
     let Some(family) = Family::of(&event_type) else { return ignored(IgnoredReason::UnusedType) };
-    let data = envelope.data.map_or("null", RawValue::get);
-    let event = match family {
-        Family::Subscription if flat::is_flat(data) => flat::event(&sent, data),
-        Family::Subscription => billing::subscription_event(&sent, data),
-        Family::SubscriptionItem => billing::item_event(&sent, data),
-        Family::PaymentAttempt => billing::payment_event(&sent, data),
-        Family::User | Family::Organization => identity::event(&sent, family, data),
+    let event = match (family, data(envelope)) {
+        (_, Err(cause)) => Err(cause),
+        (Family::Subscription, Ok(data)) if flat::is_flat(data) => flat::event(&sent, data),
+        (Family::Subscription, Ok(data)) => billing::subscription_event(&sent, data).map(Some),
+        (Family::SubscriptionItem, Ok(data)) => billing::item_event(&sent, data).map(Some),
+        (Family::PaymentAttempt, Ok(data)) => billing::payment_event(&sent, data).map(Some),
+        (Family::User | Family::Organization, Ok(data)) => identity::event(&sent, family, data),
     };
     match event {
         Ok(Some(event)) => Ok(Parsed::Event(event)),
@@ -135,10 +113,13 @@ fn parse(verified: &Verified<'_>, ours: &Ours) -> Result<Parsed, ParseError> {
         } else {
             IgnoredReason::UnusedType
         }),
-        Err(cause) => {
-            Err(ParseError { cause: format!("reading `{event_type}`: {cause}"), event_type: Some(event_type) })
-        }
+        Err(cause) => Err(unread(Some(&event_type), format!("reading `{event_type}`: {cause}"))),
     }
+}
+
+fn data(envelope: Object<'_>) -> Result<Object<'_>, String> {
+    envelope.field("data").ok_or("`data` is missing")?;
+    envelope.object("data")
 }
 
 /// The types of event that we use, by the object in `data`.
@@ -165,19 +146,5 @@ impl Family {
             "organization" if matches!(what, "created" | "updated" | "deleted") => Some(Self::Organization),
             _ => None,
         }
-    }
-}
-
-/// An event about `payer` that shows nothing yet.
-fn empty_event(sent: &Sent<'_>, occurred_at: Timestamp) -> Event {
-    Event {
-        event_type: sent.event_type.to_owned(),
-        occurred_at,
-        payer: None,
-        deleted_at: None,
-        records: Vec::new(),
-        payments: Vec::new(),
-        links: Vec::new(),
-        signed: None,
     }
 }

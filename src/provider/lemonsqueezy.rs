@@ -8,7 +8,6 @@
 
 mod api;
 
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::object::Object;
@@ -17,6 +16,7 @@ use crate::api::Api;
 use crate::delivery::{Delivery, Verified, VerifyError};
 use crate::event::{Event, IgnoredReason, Link, ParseError, Parsed, Payment, PlanRef, Record, Seats, State, Version};
 use crate::hex_signature;
+use crate::json::{self, Json};
 use crate::payer::Payer;
 use crate::secret::{Secret, SecretError};
 use crate::status::Status;
@@ -121,16 +121,18 @@ impl Kind {
 
 fn parse(verified: &Verified<'_>, ours: &Ours) -> Result<Parsed, ParseError> {
     let unread = |event_type, cause| ParseError { event_type, cause };
-    let body: Value = serde_json::from_slice(verified.body())
-        .map_err(|error| unread(None, format!("reading the envelope: {error}")))?;
-    let (meta, data) = (Object(&body).object("meta"), Object(&body).object("data"));
-    let event_type = meta.text("event_name").map_err(|cause| unread(None, format!("reading the envelope: {cause}")))?;
+    let body =
+        json::parse_sent(verified.body()).map_err(|error| unread(None, format!("reading the envelope: {error}")))?;
+    let in_envelope = |cause| unread(None, format!("reading the envelope: {cause}"));
+    let meta = Object(&body).object("meta").map_err(in_envelope)?;
+    let event_type = meta.text("event_name").map_err(in_envelope)?;
     let Some(event_type) = event_type else {
         return Err(unread(None, "the envelope has no `meta.event_name`".into()));
     };
 
     let in_event = |cause| unread(Some(event_type.clone()), format!("reading `{event_type}`: {cause}"));
-    let modes = [meta, data.object("attributes")].map(|object| object.flag("test_mode"));
+    let data = Object(&body).object("data").map_err(in_event)?;
+    let modes = [meta, data.object("attributes").map_err(in_event)?].map(|object| object.flag("test_mode"));
     if is_of_other_environment(modes, ours).map_err(in_event)? {
         return Ok(Parsed::Ignored { event_type, reason: IgnoredReason::OtherEnvironment });
     }
@@ -172,13 +174,13 @@ impl<'a> Shown<'a> {
         if data.text("type")?.is_some_and(|shown| shown != object_type) {
             return Err(format!("`data` is not of type `{object_type}`"));
         }
-        let attributes = data.object("attributes");
+        let attributes = data.object("attributes")?;
         let created_at = attributes.moment("created_at")?;
         Ok(Self {
             event_type,
             event_id,
             id: data.text("id")?.ok_or("`data` has no `id`")?,
-            payer: meta.object("custom_data").attached_payer()?,
+            payer: meta.payer_within("custom_data")?,
             customer: attributes.text("customer_id")?,
             at: attributes.moment("updated_at")?.or(created_at).ok_or("nothing says when it changed")?,
             created_at,
@@ -234,7 +236,7 @@ impl<'a> Shown<'a> {
         let status = shown.text("status")?.ok_or("a subscription without `status`")?;
         let [renews_at, ends_at, trial_ends_at] =
             [shown.moment("renews_at")?, shown.moment("ends_at")?, shown.moment("trial_ends_at")?];
-        let pause = shown.object("pause");
+        let pause = object(shown, "pause")?;
         let (status, period_end) = match status.as_str() {
             "on_trial" => (Status::Trialing, trial_ends_at.or(renews_at)),
             "active" => (Status::Active, renews_at),
@@ -257,7 +259,7 @@ impl<'a> Shown<'a> {
             Status::PastDue => Some(self.due_at(trial_ends_at)?),
             _ => None,
         };
-        let item = shown.object("first_subscription_item");
+        let item = object(shown, "first_subscription_item")?;
         let state = State {
             period_end,
             cancel_at: period_end.filter(|_| status == Status::Canceled),
@@ -326,7 +328,7 @@ impl<'a> Shown<'a> {
             "pending" | "failed" => Status::Incomplete,
             other => Status::parse(other),
         };
-        let item = self.attributes.object("first_order_item");
+        let item = object(self.attributes, "first_order_item")?;
         let state = State { seats: seats(item)?, ..State::new(status) };
         Ok(self.record(order_record(&self.id), plan(item)?, state))
     }
@@ -373,6 +375,11 @@ impl<'a> Shown<'a> {
 }
 
 const ORDER: &str = "order:";
+
+/// The object in a field. PHP writes one without fields as `[]`.
+fn object<'a>(of: Object<'a>, name: &str) -> Result<Object<'a>, String> {
+    if matches!(of.list(name), Ok([])) { Ok(Object(&Json::Null)) } else { of.object(name) }
+}
 
 fn order_record(id: &str) -> String {
     format!("{ORDER}{id}")

@@ -3,11 +3,10 @@
 //! A cursor goes into a path, so it is made of nothing but what is checked here: an id that the provider gave, or
 //! `<part>:<number>` where a listing is read in parts, one after the other.
 
-use serde_json::Value;
-
 use super::reading::Object;
 use crate::api::{Reading, Shown, UnreadableAnswer};
 use crate::event::Record;
+use crate::json::{self, Json};
 
 /// Entries on a page. A subscription has 2 to 4 kB, and reading 25 of them takes about a millisecond of the ten that a run may
 /// use on Cloudflare's free plan. All providers allow it.
@@ -20,13 +19,13 @@ pub fn is_id(text: &str) -> bool {
 }
 
 /// Reads a body as JSON.
-pub(super) fn parse(body: &str) -> Result<Value, UnreadableAnswer> {
-    serde_json::from_str(body).map_err(|error| UnreadableAnswer(error.to_string()))
+pub(super) fn parse(body: &str) -> Result<Json<'_>, UnreadableAnswer> {
+    json::parse_sent(body.as_bytes()).map_err(|error| UnreadableAnswer(error.to_string()))
 }
 
 /// The list in that field. An answer without one is not what was asked for.
-pub(super) fn entries<'a>(answer: &'a Value, list: &str) -> Result<&'a [Value], UnreadableAnswer> {
-    match answer.get(list).and_then(Value::as_array) {
+pub(super) fn entries<'a>(answer: &'a Json<'a>, list: &str) -> Result<&'a [Json<'a>], UnreadableAnswer> {
+    match answer.get(list).and_then(Json::as_list) {
         Some(entries) => Ok(entries),
         None => Err(UnreadableAnswer(format!("an answer without `{list}`"))),
     }
@@ -42,7 +41,7 @@ pub(super) struct Entry {
 }
 
 /// Reads the entries. One that cannot be read spoils none of the others.
-pub(super) fn reading(entries: &[Value], read: &dyn Fn(&Value) -> Option<Entry>) -> Reading {
+pub(super) fn reading(entries: &[Json<'_>], read: &dyn Fn(&Json<'_>) -> Option<Entry>) -> Reading {
     let mut reading = Reading::default();
     for entry in entries {
         let Some(entry) = read(entry) else {
@@ -64,7 +63,7 @@ pub(super) fn numbered(
     list: &str,
     last_page: fn(Object<'_>) -> Result<Option<i64>, String>,
     (parts, cursor): (&[&str], Option<&str>),
-    read: &dyn Fn(&Value) -> Option<Entry>,
+    read: &dyn Fn(&Json<'_>) -> Option<Entry>,
 ) -> Result<(Reading, Option<String>), UnreadableAnswer> {
     let answer = parse(body)?;
     let entries = entries(&answer, list)?;
@@ -76,7 +75,7 @@ pub(super) fn numbered(
 ///
 /// # Errors
 /// Where there is a next page and nothing says where: an end that is none would leave the rest unread.
-pub(super) fn after_id(entries: &[Value], has_more: bool) -> Result<Option<String>, UnreadableAnswer> {
+pub(super) fn after_id(entries: &[Json<'_>], has_more: bool) -> Result<Option<String>, UnreadableAnswer> {
     let Some(last) = entries.last().filter(|_| has_more) else { return Ok(None) };
     let id = Object(last).text("id").ok().flatten().filter(|id| is_id(id));
     id.map(Some).ok_or_else(|| UnreadableAnswer("the last entry of a page has no id".into()))

@@ -10,14 +10,13 @@
 
 mod api;
 
-use serde_json::Value;
-
 use super::reading::{self, Object, Sent, due_at, id_of_body};
 use super::{Ours, Provider, listing};
 use crate::api::Api;
 use crate::delivery::{Delivery, Verified, VerifyError};
 use crate::event::{Event, ParseError, Parsed, Payment, PlanRef, Record, Seats, State};
 use crate::hex_signature::{self, TimedHeader};
+use crate::json::{self, Json};
 use crate::payer::Payer;
 use crate::secret::{Secret, SecretError};
 use crate::status::Status;
@@ -56,7 +55,7 @@ impl Provider for Paddle {
         let header = TimedHeader::parse(&header, ';', "ts", "h1");
         let signed_at = header.verify(b":", &delivery.body, secrets, ours.paddle_tolerance_secs, now)?;
         // The id is in the body, which nobody else can have written by now.
-        let body: Option<Value> = serde_json::from_slice(&delivery.body).ok();
+        let body = json::parse_sent(&delivery.body).ok();
         let event_id = body.and_then(|body| Object(&body).text("event_id").ok().flatten());
         let event_id = event_id.unwrap_or_else(|| id_of_body(&delivery.body));
         Ok(Verified::new(event_id, Some(signed_at), &delivery.body))
@@ -195,7 +194,7 @@ fn plan(item: Object<'_>) -> Result<Option<PlanRef>, String> {
 }
 
 fn seats(item: Object<'_>) -> Result<Option<Seats>, String> {
-    let quantity = item.number("quantity")?.and_then(|quantity| u32::try_from(quantity).ok());
+    let quantity = item.whole("quantity")?.and_then(|quantity| u32::try_from(quantity).ok());
     Ok(quantity.map(Seats::Limited))
 }
 
@@ -216,7 +215,7 @@ fn transaction(sent: &Sent<'_>, data: Object<'_>) -> Result<Option<Event>, Strin
         for item in data.list("items")? {
             let item = Object(item);
             // Of what recurs the subscription tells, which Paddle may make only later.
-            if item.object("price")?.0.get("billing_cycle").is_some_and(Value::is_object) {
+            if item.object("price")?.0.get("billing_cycle").is_some_and(Json::is_object) {
                 continue;
             }
             let order = Order { id: &id, occurred_at, customer: customer.as_ref(), payer: payer.as_ref() };
@@ -254,7 +253,7 @@ fn transaction(sent: &Sent<'_>, data: Object<'_>) -> Result<Option<Event>, Strin
             attempt: None,
             payment: Some(id.clone()),
             status,
-            amount: attempt.number("amount")?,
+            amount: attempt.whole("amount")?,
             currency: data.text("currency_code")?,
             charge_type: charge_type.clone(),
             created_at,
@@ -333,7 +332,7 @@ fn adjustment(sent: &Sent<'_>, data: Object<'_>) -> Result<Option<Event>, String
         attempt: None,
         payment: transaction,
         status,
-        amount: data.object("totals")?.number("total")?,
+        amount: data.object("totals")?.whole("total")?,
         currency: data.text("currency_code")?,
         charge_type: None,
         created_at: data.moment("created_at")?.unwrap_or(occurred_at),
@@ -350,5 +349,5 @@ fn is_whole(data: Object<'_>) -> Result<bool, String> {
         return Ok(of_all == "full");
     }
     let items = data.list("items")?;
-    Ok(!items.is_empty() && items.iter().all(|item| item.get("type").and_then(Value::as_str) == Some("full")))
+    Ok(!items.is_empty() && items.iter().all(|item| item.get("type").and_then(Json::as_str) == Some("full")))
 }

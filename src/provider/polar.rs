@@ -147,9 +147,9 @@ fn state(sent: &Sent<'_>, data: Object<'_>, told: Status, occurred_at: Timestamp
         _ => data.moment("current_period_end")?,
     };
     // A pause takes access as a cancellation does, until the event that ends it.
-    let is_last_period = data.flag("cancel_at_period_end")? || data.flag("pause_at_period_end")?;
+    let is_last_period = data.flag("cancel_at_period_end")?.max(data.flag("pause_at_period_end")?) == Some(true);
     let stops_at = data.moment("ends_at")?.or(period_end.filter(|_| is_last_period));
-    let seats = data.number("seats")?.or(data.number("units")?).and_then(|seats| u32::try_from(seats).ok());
+    let seats = data.whole("seats")?.or(data.whole("units")?).and_then(|seats| u32::try_from(seats).ok());
     let state = State {
         period_start,
         period_end,
@@ -195,7 +195,7 @@ fn order(sent: &Sent<'_>, data: Object<'_>) -> Result<Event, String> {
 
     let was_paid = matches!(status.as_str(), "paid" | "partially_refunded" | "refunded");
     if let (None, true, Some(plan)) = (&subscription, was_paid, plan(data)?) {
-        let seats = data.number("seats")?.or(data.number("units")?).and_then(|seats| u32::try_from(seats).ok());
+        let seats = data.whole("seats")?.or(data.whole("units")?).and_then(|seats| u32::try_from(seats).ok());
         event.records.push(Record {
             id: order_id(&id),
             version: sent.version(occurred_at, Status::Active.progress()),
@@ -218,7 +218,7 @@ fn order(sent: &Sent<'_>, data: Object<'_>) -> Result<Event, String> {
         attempt: None,
         payment: Some(id.clone()),
         status,
-        amount: data.number("total_amount")?.or(data.number("amount")?),
+        amount: data.whole("total_amount")?.or(data.whole("amount")?),
         currency: data.text("currency")?,
         charge_type: data.text("billing_reason")?.map(|reason| match reason.as_str() {
             "purchase" | "subscription_create" => "checkout".to_owned(),
@@ -252,7 +252,7 @@ fn refund(sent: &Sent<'_>, data: Object<'_>) -> Result<Event, String> {
         // Not `failed`, which is of charges.
         other => format!("refund_{other}"),
     };
-    let tax = data.number("tax_amount")?.unwrap_or(0);
+    let tax = data.whole("tax_amount")?.unwrap_or(0);
     let payment = Payment {
         version: sent.version(occurred_at, how_far(&status)),
         occurred_at,
@@ -261,7 +261,7 @@ fn refund(sent: &Sent<'_>, data: Object<'_>) -> Result<Event, String> {
         attempt: None,
         payment: order,
         status,
-        amount: data.number("amount")?.map(|amount| amount.saturating_add(tax)),
+        amount: data.whole("amount")?.map(|amount| amount.saturating_add(tax)),
         currency: data.text("currency")?,
         charge_type: None,
         created_at: data.moment("created_at")?.unwrap_or(occurred_at),

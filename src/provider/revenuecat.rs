@@ -9,7 +9,6 @@
 //! <https://www.revenuecat.com/docs/integrations/webhooks/event-flows>. No official text was found for the signature
 //! header; it is read as several independent public integrations read it.
 
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::object::{Object, payer_named};
@@ -17,6 +16,7 @@ use super::{Environment, Ours, Provider};
 use crate::delivery::{Delivery, Verified, VerifyError};
 use crate::event::{Event, IgnoredReason, Link, ParseError, Parsed, Payment, PlanRef, Record, State, Version};
 use crate::hex_signature::{self, TimedHeader};
+use crate::json;
 use crate::payer::Payer;
 use crate::secret::{Secret, SecretError, Use};
 use crate::status::Status;
@@ -115,8 +115,8 @@ impl Provider for RevenueCat {
 
 /// The event's own id, which is the same for every attempt; of a body without one, its digest.
 fn event_id(body: &[u8]) -> String {
-    let read: Option<Value> = serde_json::from_slice(body).ok();
-    let id = read.and_then(|body| Object(&body).object("event").text("id").ok().flatten());
+    let read = json::parse_sent(body).ok();
+    let id = read.and_then(|body| Object(&body).object("event").ok()?.text("id").ok().flatten());
     id.unwrap_or_else(|| format!("sha256_{}", hex_signature::hex(&Sha256::digest(body))))
 }
 
@@ -160,10 +160,11 @@ impl Kind {
 
 fn parse(verified: &Verified<'_>, ours: &Ours) -> Result<Parsed, ParseError> {
     let unread = |event_type, cause| ParseError { event_type, cause };
-    let body: Value = serde_json::from_slice(verified.body())
-        .map_err(|error| unread(None, format!("reading the envelope: {error}")))?;
-    let told = Object(&body).object("event");
-    let event_type = told.text("type").map_err(|cause| unread(None, format!("reading the envelope: {cause}")))?;
+    let body =
+        json::parse_sent(verified.body()).map_err(|error| unread(None, format!("reading the envelope: {error}")))?;
+    let in_envelope = |cause| unread(None, format!("reading the envelope: {cause}"));
+    let told = Object(&body).object("event").map_err(in_envelope)?;
+    let event_type = told.text("type").map_err(in_envelope)?;
     let Some(event_type) = event_type else {
         return Err(unread(None, "the envelope has no `event.type`".into()));
     };

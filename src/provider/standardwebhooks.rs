@@ -106,7 +106,7 @@ fn time(data: Object<'_>, name: &str) -> Result<Option<Timestamp>, String> {
 }
 
 fn count(data: Object<'_>, name: &str) -> Result<Option<u32>, String> {
-    let Some(number) = data.number(name)? else { return Ok(None) };
+    let Some(number) = data.whole(name)? else { return Ok(None) };
     u32::try_from(number).map(Some).map_err(|_| format!("`{name}` is not a number from 0"))
 }
 
@@ -121,14 +121,14 @@ fn record(sent: &Sent<'_>, data: Object<'_>, event: &Event, customer: Option<Str
     let is_subscription = sent.event_type == "subscription.changed";
     let is_revoked = sent.event_type == "purchase.revoked";
     let id = if is_subscription { told.clone() } else { purchase_id(&told) };
-    let mut trial = is_subscription && data.flag("trial")?;
+    let mut trial = is_subscription && data.flag("trial")? == Some(true);
 
     let mut plan = None;
     let mut state = State::new(Status::Ended);
     if is_revoked {
         state.ended_at = Some(event.occurred_at);
     } else {
-        plan = Some(PlanRef { key: data.required("plan")?, id: None, free: data.flag("free")? });
+        plan = Some(PlanRef { key: data.required("plan")?, id: None, free: data.flag("free")? == Some(true) });
         state.status = if is_subscription { Status::parse(&data.required("status")?) } else { Status::Active };
         trial |= state.status == Status::Trialing;
         read_state(&mut state, data)?;
@@ -237,7 +237,7 @@ fn payment(
         attempt: count(data, "attempt")?,
         payment: Some(id.clone()),
         status: status.to_owned(),
-        amount: data.number("amount")?,
+        amount: data.whole("amount")?,
         currency: data.text("currency")?,
         charge_type: None,
         created_at: time(data, "created_at")?.unwrap_or(event.occurred_at),

@@ -16,7 +16,6 @@ mod field;
 mod payment;
 mod subscription;
 
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use self::field::{at, id, moment, payer, text};
@@ -25,6 +24,7 @@ use crate::api::Api;
 use crate::delivery::{Delivery, Verified, VerifyError};
 use crate::event::{Event, IgnoredReason, Link, ParseError, Parsed, Version};
 use crate::hex_signature::{self, TimedHeader};
+use crate::json::{self, Json};
 use crate::payer::Payer;
 use crate::secret::{Secret, SecretError};
 use crate::time::Timestamp;
@@ -67,7 +67,7 @@ impl Provider for Stripe {
         let header = delivery.headers.value(HEADER).ok_or_else(|| VerifyError::MissingHeaders(vec![HEADER]))?;
         let header = TimedHeader::parse(&header, ',', "t", "v1");
         let sent_at = header.verify(b".", &delivery.body, secrets, TOLERANCE_SECS, now)?;
-        let named = read(&delivery.body).ok().and_then(|event| text(&event, "id"));
+        let named = json::parse_sent(&delivery.body).ok().and_then(|event| text(&event, "id"));
         let event_id =
             named.unwrap_or_else(|| format!("{NAMELESS}{}", hex_signature::hex(&Sha256::digest(&delivery.body))));
         Ok(Verified::new(event_id, Some(sent_at), &delivery.body))
@@ -92,7 +92,8 @@ impl Provider for Stripe {
 fn parse(verified: &Verified<'_>, ours: &Ours) -> Result<Parsed, ParseError> {
     let unreadable =
         |event_type: Option<&str>, cause: String| ParseError { event_type: event_type.map(str::to_owned), cause };
-    let event = read(verified.body()).map_err(|error| unreadable(None, format!("reading the event: {error}")))?;
+    let event =
+        json::parse_sent(verified.body()).map_err(|error| unreadable(None, format!("reading the event: {error}")))?;
     let event_type = text(&event, "type").ok_or_else(|| unreadable(None, "the event has no `type`".into()))?;
     if verified.event_id().starts_with(NAMELESS) {
         return Err(unreadable(Some(&event_type), "the event has no `id`".into()));
@@ -100,7 +101,7 @@ fn parse(verified: &Verified<'_>, ours: &Ours) -> Result<Parsed, ParseError> {
     let ignored = |reason| Ok(Parsed::Ignored { event_type: event_type.clone(), reason });
 
     // An event that does not say which it is is not refused for it.
-    let is_live = event.get("livemode").and_then(Value::as_bool);
+    let is_live = event.get("livemode").and_then(Json::as_bool);
     let environment = is_live.map(|live| if live { Environment::Production } else { Environment::Sandbox });
     if environment.is_some_and(|environment| environment != ours.environment) {
         return ignored(IgnoredReason::OtherEnvironment);
@@ -122,14 +123,8 @@ fn parse(verified: &Verified<'_>, ours: &Ours) -> Result<Parsed, ParseError> {
     if event.touches_holdings() { Ok(Parsed::Event(event)) } else { ignored(IgnoredReason::NoSubject) }
 }
 
-/// Reads a body as text, as other values are: a second reader for bytes would make the worker 3 kB longer.
-fn read(body: &[u8]) -> Result<Value, String> {
-    let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
-    serde_json::from_str(text).map_err(|error| error.to_string())
-}
-
 /// What an event is read by, given its `data.object`.
-type Reader = fn(&Sent<'_>, &Value) -> Result<Event, &'static str>;
+type Reader = fn(&Sent<'_>, &Json<'_>) -> Result<Event, &'static str>;
 
 /// How a type of event is read; none for one that changes nothing we keep.
 ///
@@ -157,7 +152,7 @@ struct Sent<'a> {
     /// When it happened. Stripe's objects have no clock of their own, and this one tells whole seconds.
     at: Timestamp,
     /// What `*.updated` says the object was before, of what was changed.
-    previous: Option<&'a Value>,
+    previous: Option<&'a Json<'a>>,
 }
 
 impl Sent<'_> {
@@ -187,6 +182,6 @@ impl Sent<'_> {
 
 /// A customer, whose metadata may say which payer it is. Nothing else of a person is read.
 #[allow(clippy::unnecessary_wraps, reason = "one of several readers")]
-fn customer(sent: &Sent<'_>, customer: &Value) -> Result<Event, &'static str> {
+fn customer(sent: &Sent<'_>, customer: &Json<'_>) -> Result<Event, &'static str> {
     Ok(sent.event(payer(customer, "metadata").as_ref(), id(customer, "id").as_ref()))
 }

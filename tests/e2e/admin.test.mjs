@@ -73,7 +73,7 @@ test("dead letters are shown masked, and replayed once they can be read", async 
   await plangate.delivered({ ...itemEvent(user), data: { ...item(user), id: undefined, note: "4242 4242 4242 4242" } }, "dead_letter", { id });
   const [letter] = (await admin("GET", `dead-letters?event_id=${id}&provider=clerk`)).body.events;
   assert.match(letter.body, /\*{4} \*{4}/);
-  assert.match(letter.detail, /missing field `id`/);
+  assert.match(letter.detail, /an item without an id/);
   assert.equal((await admin("POST", "replay", { provider: "clerk", event_id: id })).body.replayed[0].outcome, "dead_letter", "nothing was fixed yet");
   assert.equal((await plangate.serverCheck(`user_id=${user}`)).body.allowed, false);
 

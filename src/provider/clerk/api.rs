@@ -2,18 +2,14 @@
 //!
 //! Source: <https://github.com/clerk/openapi-specs> (`bapi/2026-05-12.yml`).
 
-use std::collections::BTreeSet;
-
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use super::Sent;
-use super::billing::{Container, Item, record};
-use super::field::{moment, text};
+use super::billing::{Container, record, status};
+use super::field::moment;
 use crate::api::{Api, ApiPlan, Reading, Shown, UnreadableAnswer};
-use crate::ordered;
+use crate::json::{self, Json};
+use crate::ordered::Set;
 use crate::payer::{Payer, PayerKind};
 use crate::provider::listing::{after, is_id, place};
+use crate::provider::reading::{Object, Sent};
 use crate::reconcile::EVENT_TYPE;
 use crate::status::Status;
 use crate::time::Timestamp;
@@ -61,17 +57,21 @@ impl Api for BackendApi {
         body: &str,
         read_at: Timestamp,
     ) -> Result<Reading, UnreadableAnswer> {
-        let subscription: Subscription<'_> = read(body)?;
+        let answer = read(body)?;
+        let subscription = Object(&answer);
+        let id = subscription.text_only("id").map_err(UnreadableAnswer)?;
         let container = Container {
             payer: Some(payer.clone()),
-            customer: subscription.payer_id,
-            subscription: subscription.id.clone(),
+            customer: subscription.text_only("payer_id").map_err(UnreadableAnswer)?,
+            subscription: id.clone(),
             updated_at: None,
-            past_due_at: subscription.past_due_at,
+            past_due_at: moment(subscription, "past_due_at").map_err(UnreadableAnswer)?,
         };
-        let mut reading = shown(subscription.subscription_items.or(subscription.items), &container, read_at)?;
+        // The second is the name in webhooks.
+        let items = ["subscription_items", "items"].into_iter().find(|name| subscription.field(name).is_some());
+        let mut reading = shown(listed(subscription, items, "an answer without items")?, &container, read_at);
         // With an item that could not be read, one that seems to be missing may be that one.
-        reading.whole = subscription.id.filter(|_| reading.unreadable == 0);
+        reading.whole = id.filter(|_| reading.unreadable == 0);
         Ok(reading)
     }
 
@@ -91,9 +91,10 @@ impl Api for BackendApi {
         body: &str,
         read_at: Timestamp,
     ) -> Result<(Reading, Option<String>), UnreadableAnswer> {
-        let page: Page<'_> = read(body)?;
-        let next = next(statuses(listing), cursor, &page);
-        let mut reading = shown(page.data, &Container::default(), read_at)?;
+        let page = read(body)?;
+        let items = listed(Object(&page), data(&page), "an answer without items")?;
+        let next = next(statuses(listing), cursor, items.len(), total(&page)?);
+        let mut reading = shown(items, &Container::default(), read_at);
         // What is listed as in a trial is in one, whether the item says so or not.
         if place(statuses(listing), cursor).is_some_and(|(status, _)| status == "free_trial") {
             reading.shown.iter_mut().for_each(mark_trial);
@@ -107,13 +108,14 @@ impl Api for BackendApi {
     }
 
     fn read_plans(&self, cursor: Option<&str>, body: &str) -> Result<(Vec<ApiPlan>, Option<String>), UnreadableAnswer> {
-        let page: Page<'_> = read(body)?;
+        let page = read(body)?;
         let listed_for = place(&PAYER_TYPES, cursor).map(|(payer_type, _)| payer_type);
-        let next = next(&PAYER_TYPES, cursor, &page);
-        let plans = page.data.ok_or_else(|| UnreadableAnswer("a page without `data`".into()))?;
-        let plans = plans.into_iter().map(|plan| read::<Plan>(plan.get()));
-        let plans: Vec<ApiPlan> =
-            plans.map(|plan| plan.map(|plan| plan.named(listed_for))).collect::<Result<_, _>>()?;
+        let listed = listed(Object(&page), data(&page), "a page without `data`")?;
+        let next = next(&PAYER_TYPES, cursor, listed.len(), total(&page)?);
+        let mut plans = Vec::with_capacity(listed.len());
+        for one in listed {
+            plans.push(plan(Object(one), listed_for).map_err(UnreadableAnswer)?);
+        }
         Ok((plans, next))
     }
 }
@@ -122,100 +124,79 @@ fn statuses(listing: &str) -> &'static [&'static str] {
     if listing == "over" { &OVER } else { &LIVE }
 }
 
-#[derive(Deserialize)]
-struct Subscription<'a> {
-    #[serde(default, deserialize_with = "text")]
-    id: Option<String>,
-    #[serde(default, deserialize_with = "text")]
-    payer_id: Option<String>,
-    #[serde(default, deserialize_with = "moment")]
-    past_due_at: Option<Timestamp>,
-    #[serde(borrow)]
-    subscription_items: Option<Vec<&'a RawValue>>,
-    /// The name of `subscription_items` in webhooks.
-    #[serde(borrow)]
-    items: Option<Vec<&'a RawValue>>,
+fn read(body: &str) -> Result<Json<'_>, UnreadableAnswer> {
+    json::parse_sent(body.as_bytes()).map_err(|error| UnreadableAnswer(error.into()))
 }
 
-#[derive(Deserialize)]
-struct Page<'a> {
-    #[serde(borrow)]
-    data: Option<Vec<&'a RawValue>>,
-    total_count: Option<u64>,
+/// The list in a field that must be there.
+fn listed<'a>(answer: Object<'a>, name: Option<&str>, otherwise: &str) -> Result<&'a [Json<'a>], UnreadableAnswer> {
+    let name = name.ok_or_else(|| UnreadableAnswer(otherwise.into()))?;
+    answer.list(name).map_err(UnreadableAnswer)
 }
 
-#[derive(Deserialize)]
-struct Plan {
-    #[serde(default, deserialize_with = "text")]
-    id: Option<String>,
-    #[serde(default, deserialize_with = "text")]
-    slug: Option<String>,
-    is_default: Option<bool>,
-    #[serde(default, deserialize_with = "text")]
-    for_payer_type: Option<String>,
-    /// May be left out, which is not the same as none.
-    features: Option<Vec<Feature>>,
+/// The name of the list on a page, if there is one.
+fn data(page: &Json<'_>) -> Option<&'static str> {
+    Object(page).field("data").map(|_| "data")
 }
 
-#[derive(Deserialize)]
-struct Feature {
-    slug: String,
+fn total(page: &Json<'_>) -> Result<Option<u64>, UnreadableAnswer> {
+    let total = Object(page).count("total_count").map_err(UnreadableAnswer)?;
+    Ok(total.map(u64::from))
 }
 
-impl Plan {
-    fn named(self, listed_for: Option<&str>) -> ApiPlan {
-        let payer = match self.for_payer_type.as_deref().or(listed_for) {
-            Some("user") => Some(PayerKind::User),
-            Some("org" | "organization") => Some(PayerKind::Org),
-            _ => None,
-        };
-        ApiPlan {
-            // Without a slug no question can name it, but a record can.
-            key: self.slug.or_else(|| self.id.clone()).unwrap_or_default(),
-            id: self.id,
-            payer,
-            free: self.is_default.unwrap_or(false),
-            features: self.features.map(|features| ordered::set(features.into_iter().map(|feature| feature.slug))),
+fn plan(plan: Object<'_>, listed_for: Option<&str>) -> Result<ApiPlan, String> {
+    let id = plan.text_only("id")?;
+    let told = plan.text_only("for_payer_type")?;
+    let payer = match told.as_deref().or(listed_for) {
+        Some("user") => Some(PayerKind::User),
+        Some("org" | "organization") => Some(PayerKind::Org),
+        _ => None,
+    };
+    // Features may be left out, which is not the same as none.
+    let mut features = plan.field("features").map(|_| Set::default());
+    for feature in plan.list("features")? {
+        let slug = Object(feature).text_only("slug")?.ok_or("a feature without `slug`")?;
+        if let Some(features) = &mut features {
+            features.insert(slug);
         }
     }
-}
-
-fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, UnreadableAnswer> {
-    serde_json::from_str(body).map_err(|error| UnreadableAnswer(error.to_string()))
+    Ok(ApiPlan {
+        // Without a slug no question can name it, but a record can.
+        key: plan.text_only("slug")?.or_else(|| id.clone()).unwrap_or_default(),
+        id,
+        payer,
+        free: plan.flag("is_default")?.unwrap_or(false),
+        features,
+    })
 }
 
 /// The records of a list of items.
-fn shown(
-    items: Option<Vec<&RawValue>>,
-    container: &Container,
-    read_at: Timestamp,
-) -> Result<Reading, UnreadableAnswer> {
-    let items = items.ok_or_else(|| UnreadableAnswer("an answer without items".into()))?;
+fn shown(items: &[Json<'_>], container: &Container, read_at: Timestamp) -> Reading {
     let sent = Sent { event_type: EVENT_TYPE, event_id: "", at: read_at };
     let mut reading = Reading::default();
-    let mut seen = BTreeSet::new();
+    let mut seen = Set::default();
     for item in items {
-        let one = read::<Item>(item.get()).ok().and_then(|item| {
-            let (is_dated, tells_trial) = (item.updated_at.is_some(), item.is_free_trial.is_some());
-            let record = record(&sent, as_webhooks_say_it(item), container).ok()?;
-            Some(Shown { tells_trial, ..Shown::new(record, is_dated) })
-        });
-        match one {
-            Some(one) if seen.insert(one.record.id.clone()) => reading.shown.push(one),
-            Some(_) => {}
-            None => reading.unreadable = reading.unreadable.saturating_add(1),
+        match one(&sent, Object(item), container) {
+            Ok(one) if seen.insert(one.record.id.clone()) => reading.shown.push(one),
+            Ok(_) => {}
+            Err(_) => reading.unreadable = reading.unreadable.saturating_add(1),
         }
     }
-    Ok(reading)
+    reading
 }
 
 /// The API has no word for an item that is canceled and still runs: it is listed as active, with the time of the
 /// cancellation. Since version 2025-11-10 a field that does not apply is null, so that time says that it is canceled.
-fn as_webhooks_say_it(mut item: Item) -> Item {
-    if item.status == "active" && item.canceled_at.is_some() && item.ended_at.is_none() {
-        item.status = "canceled".into();
-    }
-    item
+fn one(sent: &Sent<'_>, item: Object<'_>, container: &Container) -> Result<Shown, String> {
+    let status = match status(item)? {
+        Status::Active if moment(item, "canceled_at")?.is_some() && moment(item, "ended_at")?.is_none() => {
+            Status::Canceled
+        }
+        status => status,
+    };
+    let is_dated = moment(item, "updated_at")?.is_some();
+    let tells_trial = item.flag("is_free_trial")?.is_some();
+    Ok(Shown { tells_trial, ..Shown::new(record(sent, item, status, container)?, is_dated) })
 }
 
 fn mark_trial(shown: &mut Shown) {
@@ -229,10 +210,10 @@ fn mark_trial(shown: &mut Shown) {
 }
 
 /// Where the page after this one begins: the number of a cursor is an offset.
-fn next(parts: &[&str], cursor: Option<&str>, page: &Page<'_>) -> Option<String> {
+fn next(parts: &[&str], cursor: Option<&str>, length: usize, total: Option<u64>) -> Option<String> {
     let (part, offset) = place(parts, cursor)?;
-    let length = page.data.as_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX));
+    let length = u64::try_from(length).unwrap_or(u64::MAX);
     let end = offset.saturating_add(length);
-    let is_last = length == 0 || page.total_count.map_or(length < PAGE, |total| end >= total);
+    let is_last = length == 0 || total.map_or(length < PAGE, |total| end >= total);
     if is_last { after(parts, cursor) } else { Some(format!("{part}:{end}")) }
 }

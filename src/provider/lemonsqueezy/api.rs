@@ -7,7 +7,7 @@
 //! <https://docs.lemonsqueezy.com/api/customers/the-customer-object>,
 //! <https://docs.lemonsqueezy.com/api/getting-started/requests>.
 
-use serde_json::Value;
+use crate::json::Json;
 
 use super::{Kind, Object, Shown, is_order, listing};
 use crate::api::{Api, Reading, UnreadableAnswer};
@@ -71,7 +71,7 @@ impl Api for StoreApi {
 }
 
 fn last_page(answer: reading::Object<'_>) -> Result<Option<i64>, String> {
-    answer.object("meta")?.object("page")?.number("lastPage")
+    answer.object("meta")?.object("page")?.whole("lastPage")
 }
 
 fn parts(listing: &str) -> &'static [&'static str] {
@@ -79,8 +79,8 @@ fn parts(listing: &str) -> &'static [&'static str] {
 }
 
 /// The records of a subscription, which has the shape that webhooks send: its own, and the end of its order.
-fn read(entry: &Value) -> Option<listing::Entry> {
-    let nothing = Object(&Value::Null);
+fn read(entry: &Json<'_>) -> Option<listing::Entry> {
+    let nothing = Object(&Json::Null);
     let subscription = Shown::read(EVENT_TYPE, "", Kind::Subscription, nothing, Object(entry)).ok()?;
     let is_test = subscription.attributes.flag("test_mode").ok()?;
     Some(listing::Entry { records: subscription.subscription().ok()?, is_dated: true, is_test })

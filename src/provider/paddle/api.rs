@@ -6,7 +6,7 @@
 //! Sources: <https://developer.paddle.com/api-reference/subscriptions/list-subscriptions>,
 //! <https://developer.paddle.com/api-reference/about/pagination>.
 
-use serde_json::Value;
+use crate::json::Json;
 
 use super::reading::{Object, Sent};
 use super::{listing, subscription};
@@ -70,13 +70,13 @@ impl Api for BillingApi {
         let answer = listing::parse(body)?;
         let entries = listing::entries(&answer, "data")?;
         let has_more = Object(&answer).object("meta").and_then(|meta| meta.object("pagination")?.flag("has_more"));
-        let next = listing::after_id(entries, has_more.map_err(UnreadableAnswer)?)?;
+        let next = listing::after_id(entries, has_more.map_err(UnreadableAnswer)? == Some(true))?;
         Ok((listing::reading(entries, &|entry| read(entry, read_at)), next))
     }
 }
 
 /// The records of a subscription, which has the shape that webhooks send.
-fn read(entry: &Value, read_at: Timestamp) -> Option<listing::Entry> {
+fn read(entry: &Json<'_>, read_at: Timestamp) -> Option<listing::Entry> {
     let data = Object(entry);
     let sent = Sent { event_type: EVENT_TYPE, event_id: "", at: read_at };
     let is_dated = data.moment("updated_at").ok()?.is_some();

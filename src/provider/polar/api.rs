@@ -7,7 +7,7 @@
 //! Sources: <https://docs.polar.sh/api-reference/subscriptions/list>, and in <https://github.com/polarsource/polar>
 //! `server/polar/subscription/endpoints.py`.
 
-use serde_json::Value;
+use crate::json::Json;
 
 use super::reading::{Object, Sent};
 use super::{customer, listing, payer, subscription};
@@ -78,7 +78,7 @@ impl Api for CoreApi {
 }
 
 fn last_page(answer: Object<'_>) -> Result<Option<i64>, String> {
-    answer.object("pagination")?.number("max_page")
+    answer.object("pagination")?.whole("max_page")
 }
 
 fn parts(listing: &str) -> &'static [&'static str] {
@@ -86,7 +86,7 @@ fn parts(listing: &str) -> &'static [&'static str] {
 }
 
 /// The record of a subscription, which has the shape that webhooks send.
-fn read(entry: &Value, read_at: Timestamp) -> Option<listing::Entry> {
+fn read(entry: &Json<'_>, read_at: Timestamp) -> Option<listing::Entry> {
     let data = Object(entry);
     let sent = Sent { event_type: EVENT_TYPE, event_id: "", at: read_at };
     let is_dated = data.moment("modified_at").ok()?.or(data.moment("created_at").ok()?).is_some();

@@ -8,14 +8,13 @@
 //!
 //! Sources: <https://docs.stripe.com/api/subscriptions/list>, <https://docs.stripe.com/search>.
 
-use serde_json::Value;
-
 use super::Sent;
-use super::field::{ORG, USER};
 use super::subscription::records;
 use crate::api::{Api, Reading, UnreadableAnswer};
+use crate::json::Json;
 use crate::payer::{Payer, PayerKind};
 use crate::provider::listing::{self, PAGE};
+use crate::provider::object::{ORG_FIELDS, USER_FIELDS};
 use crate::reconcile::EVENT_TYPE;
 use crate::time::Timestamp;
 
@@ -89,7 +88,7 @@ impl Api for RestApi {
     ) -> Result<(Reading, Option<String>), UnreadableAnswer> {
         let page = listing::parse(body)?;
         let entries = listing::entries(&page, "data")?;
-        let next = listing::after_id(entries, page.get("has_more").and_then(Value::as_bool) == Some(true))?;
+        let next = listing::after_id(entries, page.get("has_more").and_then(Json::as_bool) == Some(true))?;
         Ok((reading(entries, read_at, LIST_LAG_SECS), next))
     }
 }
@@ -99,8 +98,8 @@ const SEARCH: &str = "/v1/subscriptions/search";
 fn search_path(payer: &Payer) -> Option<String> {
     let id = payer.id();
     let names = match payer.kind() {
-        PayerKind::Org => ORG,
-        PayerKind::User => USER,
+        PayerKind::Org => ORG_FIELDS.as_slice(),
+        PayerKind::User => &USER_FIELDS,
     };
     let clause = |name: &&str| format!("metadata%5B%27{name}%27%5D%3A%27{id}%27");
     let clauses: Vec<String> = names.iter().map(clause).collect();
@@ -108,11 +107,11 @@ fn search_path(payer: &Payer) -> Option<String> {
     listing::is_id(id).then(|| format!("{SEARCH}?limit={PAGE}&query={}", clauses.join("%20OR%20")))
 }
 
-fn reading(subscriptions: &[Value], read_at: Timestamp, lag_secs: i64) -> Reading {
+fn reading(subscriptions: &[Json<'_>], read_at: Timestamp, lag_secs: i64) -> Reading {
     let at = Timestamp::from_secs(read_at.as_secs().saturating_sub(lag_secs));
     let sent = Sent { event_type: EVENT_TYPE, event_id: "", at, previous: None };
     listing::reading(subscriptions, &|subscription| {
-        let is_test = subscription.get("livemode").and_then(Value::as_bool).map(|is_live| !is_live);
+        let is_test = subscription.get("livemode").and_then(Json::as_bool).map(|is_live| !is_live);
         Some(listing::Entry { records: records(&sent, subscription).ok()?, is_dated: false, is_test })
     })
 }

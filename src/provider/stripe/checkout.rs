@@ -3,16 +3,15 @@
 //! A subscription that was bought is told by its own events, which do not repeat `client_reference_id`. So what a session
 //! says of whose it is goes to the customer.
 
-use serde_json::Value;
-
 use super::Sent;
 use super::field::{at, id, moment, number, org, text, user};
 use super::payment::described;
 use crate::event::{Event, Payment, PlanRef, Record, State};
+use crate::json::Json;
 use crate::payer::{Payer, PayerKind};
 use crate::status::Status;
 
-pub(super) fn event(sent: &Sent<'_>, session: &Value) -> Result<Event, &'static str> {
+pub(super) fn event(sent: &Sent<'_>, session: &Json<'_>) -> Result<Event, &'static str> {
     let payer = org(session, "metadata").or_else(|| referred(session)).or_else(|| user(session, "metadata"));
     let customer = id(session, "customer");
     let event = sent.event(payer.as_ref(), customer.as_ref());
@@ -64,14 +63,14 @@ pub(super) fn order(id: &str) -> String {
 }
 
 /// Clerk's ids tell organizations from users.
-fn referred(session: &Value) -> Option<Payer> {
+fn referred(session: &Json<'_>) -> Option<Payer> {
     let id = text(session, "client_reference_id")?;
     Payer::new(if id.starts_with("org_") { PayerKind::Org } else { PayerKind::User }, id)
 }
 
 /// What was bought. A session in an event shows no line items, so the seller has to say it in the metadata.
-fn plan(session: &Value) -> Option<PlanRef> {
-    let line = at(session, "line_items/data").and_then(|lines| lines.get(0)).unwrap_or(&Value::Null);
+fn plan(session: &Json<'_>) -> Option<PlanRef> {
+    let line = at(session, "line_items/data").and_then(|lines| lines.as_list()?.first()).unwrap_or(&Json::Null);
     let said = [(session, "metadata/plan"), (session, "metadata/price_id"), (line, "price"), (line, "price/product")];
     let mut ids = said.iter().filter_map(|(object, path)| id(object, path));
     Some(PlanRef { key: ids.next()?, id: ids.next(), free: false })

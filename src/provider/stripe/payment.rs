@@ -1,16 +1,15 @@
 //! Money in and money back: invoices, refunds, disputes. None of these changes a subscription by itself; Stripe says what
 //! becomes of that in events about the subscription.
 
-use serde_json::Value;
-
 use super::Sent;
 use super::checkout::order;
 use super::field::{id, moment, number, payer, text};
 use crate::event::{Event, Payment};
+use crate::json::Json;
 
 /// An invoice that was paid, or could not be. It is one payment however often it is tried: `attempt_count` counts the first
 /// attempt and the automatic ones.
-pub(super) fn invoice(sent: &Sent<'_>, invoice: &Value) -> Result<Event, &'static str> {
+pub(super) fn invoice(sent: &Sent<'_>, invoice: &Json<'_>) -> Result<Event, &'static str> {
     let is_paid = sent.event_type != "invoice.payment_failed";
     // Since basil what an invoice belongs to is its parent; the metadata there is the subscription's when it was finalized.
     let payer = ["parent/subscription_details/metadata", "subscription_details/metadata", "metadata"]
@@ -37,9 +36,9 @@ pub(super) fn invoice(sent: &Sent<'_>, invoice: &Value) -> Result<Event, &'stati
 }
 
 /// A charge of which something, or all, was given back. A refund does not end what was bought.
-pub(super) fn refund(sent: &Sent<'_>, charge: &Value) -> Result<Event, &'static str> {
+pub(super) fn refund(sent: &Sent<'_>, charge: &Json<'_>) -> Result<Event, &'static str> {
     let refunded = number(charge, "amount_refunded");
-    let is_whole = match charge.get("refunded").and_then(Value::as_bool) {
+    let is_whole = match charge.get("refunded").and_then(Json::as_bool) {
         Some(is_whole) => is_whole,
         None => refunded >= number(charge, "amount"),
     };
@@ -50,7 +49,7 @@ pub(super) fn refund(sent: &Sent<'_>, charge: &Value) -> Result<Event, &'static 
 }
 
 /// A dispute, whose money is gone unless it is won. `warning_closed` is an inquiry that came to nothing.
-pub(super) fn dispute(sent: &Sent<'_>, dispute: &Value) -> Result<Event, &'static str> {
+pub(super) fn dispute(sent: &Sent<'_>, dispute: &Json<'_>) -> Result<Event, &'static str> {
     let is_won = matches!(text(dispute, "status").as_deref(), Some("won" | "warning_closed"));
     let status = if is_won { "dispute_won" } else { "disputed" };
     let created_at = moment(dispute, "created").unwrap_or(sent.at);
@@ -61,7 +60,7 @@ pub(super) fn dispute(sent: &Sent<'_>, dispute: &Value) -> Result<Event, &'stati
 
 /// What is about a charge. Before basil a charge named its invoice. Since then it says nothing of what was bought: if that was
 /// an order, then the one of this payment; otherwise there is no record of that name.
-fn of_charge(sent: &Sent<'_>, object: &Value, status: &str, rank: u8) -> Result<Payment, &'static str> {
+fn of_charge(sent: &Sent<'_>, object: &Json<'_>, status: &str, rank: u8) -> Result<Payment, &'static str> {
     let payment_intent = id(object, "payment_intent");
     let of_invoice = id(object, "invoice").or_else(|| id(object, "charge/invoice"));
     Ok(Payment {
@@ -77,7 +76,7 @@ fn of_charge(sent: &Sent<'_>, object: &Value, status: &str, rank: u8) -> Result<
 }
 
 /// What is read of all of them alike. Of two versions of the same second the one with the higher rank is newer.
-pub(super) fn described(sent: &Sent<'_>, object: &Value, status: &str, rank: u8) -> Result<Payment, &'static str> {
+pub(super) fn described(sent: &Sent<'_>, object: &Json<'_>, status: &str, rank: u8) -> Result<Payment, &'static str> {
     Ok(Payment {
         id: text(object, "id").ok_or("a payment without an id")?,
         version: sent.version(rank),

@@ -14,16 +14,15 @@
 
 use std::cmp::Ordering;
 
-use serde_json::Value;
-
 use super::Sent;
 use super::field::{at, id, moment, number, payer, text};
 use crate::event::{Event, PlanRef, Record, Seats, State};
+use crate::json::Json;
 use crate::payer::Payer;
 use crate::provider::reading::due_at;
 use crate::status::Status;
 
-pub(super) fn event(sent: &Sent<'_>, object: &Value) -> Result<Event, &'static str> {
+pub(super) fn event(sent: &Sent<'_>, object: &Json<'_>) -> Result<Event, &'static str> {
     let records = records(sent, object)?;
     let first = records.first();
     let payer = first.and_then(|first| first.payer.as_ref());
@@ -33,7 +32,7 @@ pub(super) fn event(sent: &Sent<'_>, object: &Value) -> Result<Event, &'static s
 }
 
 /// The records of a subscription: the first is that of the subscription itself.
-pub(super) fn records(sent: &Sent<'_>, object: &Value) -> Result<Vec<Record>, &'static str> {
+pub(super) fn records(sent: &Sent<'_>, object: &Json<'_>) -> Result<Vec<Record>, &'static str> {
     let subscription = Subscription {
         id: text(object, "id").ok_or("a subscription without an id")?,
         status: if sent.event_type == DELETED {
@@ -66,9 +65,9 @@ const CREATED: &str = "customer.subscription.created";
 const DELETED: &str = "customer.subscription.deleted";
 
 /// The items, the first that was made apart from the others. Lists are shown in no documented order.
-fn items(subscription: &Value) -> (Option<&Value>, Vec<&Value>) {
-    let items = at(subscription, "items/data").and_then(Value::as_array).map_or([].as_slice(), Vec::as_slice);
-    let made = |item: &&Value| (number(item, "created"), text(item, "id"));
+fn items<'a>(subscription: &'a Json<'a>) -> (Option<&'a Json<'a>>, Vec<&'a Json<'a>>) {
+    let items = at(subscription, "items/data").and_then(Json::as_list).unwrap_or_default();
+    let made = |item: &&Json<'_>| (number(item, "created"), text(item, "id"));
     let first = items.iter().min_by_key(made);
     let further = items.iter().filter(|item| first.is_some_and(|first| made(item) != made(&first)));
     (first, further.collect())
@@ -88,14 +87,14 @@ struct Subscription<'a> {
     status: Status,
     payer: Option<Payer>,
     customer: Option<String>,
-    object: &'a Value,
+    object: &'a Json<'a>,
     sent: &'a Sent<'a>,
 }
 
 impl Subscription<'_> {
     /// One item, or the subscription where there is none.
-    fn record(&self, id: String, item: Option<&Value>) -> Record {
-        let item = item.unwrap_or(&Value::Null);
+    fn record(&self, id: String, item: Option<&Json<'_>>) -> Record {
+        let item = item.unwrap_or(&Json::Null);
         let state = self.state(item);
         Record {
             plan: self.plan(item),
@@ -128,7 +127,7 @@ impl Subscription<'_> {
         }
     }
 
-    fn state(&self, item: &Value) -> State {
+    fn state(&self, item: &Json<'_>) -> State {
         let object = self.object;
         // Before basil the period was the subscription's; since then items may differ.
         let of_item = |path| moment(item, path).or_else(|| moment(object, path));
@@ -141,7 +140,7 @@ impl Subscription<'_> {
         // What was paid for ended when the period began that is not paid. How long Stripe tries within it is set in its
         // dashboard, how long access goes on meanwhile in ours.
         let due_at = due_at(period_start, period_end, self.sent.at).filter(|_| self.status == Status::PastDue);
-        let at_period_end = object.get("cancel_at_period_end").and_then(Value::as_bool) == Some(true);
+        let at_period_end = object.get("cancel_at_period_end").and_then(Json::as_bool) == Some(true);
         let cancel_at = moment(object, "cancel_at").or(period_end.filter(|_| at_period_end));
         // What is to be canceled in a later period renews until then.
         let is_last_period = cancel_at.is_some_and(|cancel_at| period_end.is_none_or(|end| cancel_at <= end));
@@ -169,7 +168,7 @@ impl Subscription<'_> {
     }
 
     /// The price, and the product it is a price of. Prices were called plans; a subscription with one item had it itself.
-    fn plan(&self, item: &Value) -> Option<PlanRef> {
+    fn plan(&self, item: &Json<'_>) -> Option<PlanRef> {
         let places = [(item, "price"), (item, "plan"), (self.object, "plan")];
         let (place, path) = places.into_iter().find(|(place, path)| id(place, path).is_some())?;
         Some(PlanRef { key: id(place, path)?, id: id(place, &format!("{path}/product")), free: false })
@@ -204,7 +203,7 @@ const KEPT: [&str; 12] = [
 ///
 /// What is left (two changes of seats within a second) is a tie. The event ids settle it alike in every order of arrival,
 /// and the delivery is marked so that the subscription is read again.
-fn rank(sent: &Sent<'_>, subscription: &Value, now: &Status) -> u8 {
+fn rank(sent: &Sent<'_>, subscription: &Json<'_>, now: &Status) -> u8 {
     const UNCHANGED: u8 = 10;
     const CHANGED: u8 = 30;
     const END: u8 = 90;
@@ -219,7 +218,7 @@ fn rank(sent: &Sent<'_>, subscription: &Value, now: &Status) -> u8 {
         return UNCHANGED.saturating_add(progress);
     };
     let was_to_end = moment(previous, "cancel_at").is_some()
-        || previous.get("cancel_at_period_end").and_then(Value::as_bool) == Some(true);
+        || previous.get("cancel_at_period_end").and_then(Json::as_bool) == Some(true);
     let before = if was_to_end {
         Status::Canceled
     } else {
