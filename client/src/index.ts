@@ -143,15 +143,15 @@ export function createPlangate(options: ServerOptions): PlangateServer;
 export function createPlangate(options: SessionOptions | ServerOptions): Plangate | PlangateServer {
   const { url, getToken, apiKey, onError = "deny", maxStaleSeconds = 300, timeoutMs = 10_000 } = options;
   const { protocol, origin, pathname } = parse(url);
-  const require = (holds: unknown, problem: string) => {
+  const demand = (holds: unknown, problem: string) => {
     if (!holds) throw new TypeError(`plangate: ${problem}`);
   };
-  require(/^https?:$/.test(protocol), "`url` must be http or https");
-  require((typeof getToken === "function") !== (typeof apiKey === "string" && apiKey !== ""), "give either `getToken` or `apiKey`");
-  require(apiKey === undefined || typeof document === "undefined", "an `apiKey` does not belong in a browser; use `getToken`");
-  require(onError === "deny" || onError === "last-known", "`onError` is `deny` or `last-known`");
-  require(maxStaleSeconds >= 0 && maxStaleSeconds <= MAX_STALE_SECONDS, `\`maxStaleSeconds\` is 0 to ${MAX_STALE_SECONDS}`);
-  require(timeoutMs > 0 && timeoutMs < 2 ** 31, "`timeoutMs` must be more than 0");
+  demand(/^https?:$/.test(protocol), "`url` must be http or https");
+  demand((typeof getToken === "function") !== (typeof apiKey === "string" && apiKey !== ""), "give either `getToken` or `apiKey`");
+  demand(apiKey === undefined || typeof document === "undefined", "an `apiKey` does not belong in a browser; use `getToken`");
+  demand(onError === "deny" || onError === "last-known", "`onError` is `deny` or `last-known`");
+  demand(maxStaleSeconds >= 0 && maxStaleSeconds <= MAX_STALE_SECONDS, `\`maxStaleSeconds\` is 0 to ${MAX_STALE_SECONDS}`);
+  demand(timeoutMs > 0 && timeoutMs < 2 ** 31, "`timeoutMs` must be more than 0");
   const settings: Settings = {
     base: origin + pathname.replace(/\/+$/, ""),
     fetch: options.fetch ?? ((...request) => fetch(...request)),
@@ -162,8 +162,8 @@ export function createPlangate(options: SessionOptions | ServerOptions): Plangat
   return {
     for(payer) {
       const { userId, orgId, ...rest } = payer;
-      require(Object.keys(rest).length === 0, "a payer is `userId`, `orgId`, or both");
-      for (const id of [userId, orgId]) require(id == null || (typeof id === "string" && id && isShort(id)), "an id has 1 to 255 bytes");
+      demand(Object.keys(rest).length === 0, "a payer is `userId`, `orgId`, or both");
+      for (const id of [userId, orgId]) demand(id == null || (typeof id === "string" && id && isShort(id)), "an id has 1 to 255 bytes");
       const named = { ...(userId != null && { user_id: userId }), ...(orgId != null && { org_id: orgId }) };
       const isNobody = userId == null && orgId == null;
       return clientFor(settings, { getToken: async () => (isNobody ? null : apiKey!), payer: isNobody ? null : named });
@@ -244,7 +244,7 @@ function clientFor({ base, fetch: send, timeoutMs, memory }: Settings, { getToke
       } catch (error) {
         return refused ?? { identity: null, data: null, error: own("token_unavailable", String(error)) };
       }
-      // Whoever is asked only now whether he is signed in may have given up in the meantime.
+      // Whoever had to wait for the token may have given up in the meantime.
       deadline.signal.throwIfAborted();
       if (refused && token === refused.token) return refused;
       who = identify(token);

@@ -129,13 +129,32 @@ for (const [name, answer, error] of FAILURES) {
   });
 }
 
-test("a worker that does not answer is given up, and so is a token that does not come", async () => {
+/** Lets the time of a request run out once it has arrived. */
+async function runOut(call, ms) {
+  worker.arrival();
   worker.next(({ broken }) => broken);
-  const late = await client({ timeoutMs: 30 }).check({ plan: "pro" });
-  assert.deepEqual(late, { ...NOTHING, error: { code: "timeout", status: null, request_id: null, detail: "no answer within 30 ms", retry_after_seconds: null } });
-  assert.equal(await worker.requests[0].broken, true, "the request is broken off");
-  const never = await client({ timeoutMs: 30, getToken: () => new Promise(() => {}) }).check({ plan: "pro" });
-  assert.equal(never.error.code, "timeout");
+  const pending = call();
+  let isDone = false;
+  pending.then(() => (isDone = true));
+  await worker.nextRequest;
+  mock.timers.tick(ms - 1);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(isDone, false, "not before its time");
+  mock.timers.tick(1);
+  const result = await pending;
+  assert.equal(await worker.requests.at(-1).broken, true, "the request is broken off");
+  return result;
+}
+
+test("a worker that does not answer is given up, and so is a token that does not come", async () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const error = (ms) => ({ code: "timeout", status: null, request_id: null, detail: `no answer within ${ms} ms`, retry_after_seconds: null });
+  assert.deepEqual(await runOut(() => client({ timeoutMs: 700 }).check({ plan: "pro" }), 700), { ...NOTHING, error: error(700) });
+  assert.deepEqual(await runOut(() => client().entitlements(), 10_000), { entitlements: null, error: error(10_000) });
+  const never = client({ getToken: () => new Promise(() => {}) }).check({ plan: "pro" });
+  await new Promise((resolve) => setImmediate(resolve));
+  mock.timers.tick(10_000);
+  assert.deepEqual((await never).error, error(10_000));
 });
 
 test("nobody signed in, or a token that cannot be had, is no, without a request", async () => {
@@ -203,14 +222,15 @@ test("last-known repeats a yes, marked and dated, while the worker cannot be ask
     worker.next(answer);
     assert.equal((await asking.entitlements()).entitlements, null, "what is held is never told without the worker");
   }
-  worker.next(({ broken }) => broken);
-  const slow = client({ onError: "last-known", timeoutMs: 30 });
-  await slow.check({ plan: "pro" });
-  worker.next(({ broken }) => broken);
-  assert.deepEqual([(await slow.check({ plan: "pro" })).stale], [false], "what was never answered is not known");
-  await slow.check({ plan: "pro" });
-  worker.next(({ broken }) => broken);
-  assert.equal((await slow.check({ plan: "pro" })).stale, true);
+});
+
+test("last-known bridges a worker that does not answer", async () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  worker.answers = () => YES;
+  const asking = client({ onError: "last-known" });
+  await asking.check({ plan: "pro" });
+  assert.deepEqual([(await runOut(() => asking.check({ plan: "pro" }), 10_000)).stale], [true]);
+  assert.deepEqual([(await runOut(() => asking.check({ plan: "team" }), 10_000)).allowed], [false]);
 });
 
 test("a last yes ends with its valid_until, with maxStaleSeconds, and when the clock goes back", async () => {
