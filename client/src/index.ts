@@ -166,7 +166,7 @@ export function createPlangate(options: SessionOptions | ServerOptions): Plangat
       for (const id of [userId, orgId]) demand(id == null || (typeof id === "string" && id && isShort(id)), "an id has 1 to 255 bytes");
       const named = { ...(userId != null && { user_id: userId }), ...(orgId != null && { org_id: orgId }) };
       const isNobody = userId == null && orgId == null;
-      return clientFor(settings, { getToken: async () => (isNobody ? null : apiKey!), payer: isNobody ? null : named });
+      return clientFor(settings, { getToken: async () => (isNobody ? null : apiKey!), payer: named });
     },
   };
 }
@@ -194,8 +194,8 @@ interface Settings {
 
 interface Caller {
   getToken: GetToken;
-  /** Whom a server asks about; null when nobody is signed in. */
-  payer?: { user_id?: string; org_id?: string } | null;
+  /** Whom a server asks about. */
+  payer?: { user_id?: string; org_id?: string };
 }
 
 /** What came of a request. `identity` is who asked, as far as that is known. */
@@ -211,14 +211,13 @@ interface Waiting {
 }
 
 function clientFor({ base, fetch: send, timeoutMs, memory }: Settings, { getToken, payer }: Caller): Plangate {
-  const isServer = payer !== undefined;
   const listeners = new Set<() => void>();
   let identity: string | null | undefined;
   let queue: Map<string, Waiting> | undefined;
 
   /** Notes whose token it is. What is remembered of anybody else is forgotten. */
   function identify(token: string | null): string | null {
-    if (isServer) return payer && JSON.stringify(payer);
+    if (payer) return JSON.stringify(payer);
     const now = token && subjectOf(token);
     if (now !== identity) {
       const isFirst = identity === undefined;
@@ -244,8 +243,7 @@ function clientFor({ base, fetch: send, timeoutMs, memory }: Settings, { getToke
       } catch (error) {
         return refused ?? { identity: null, data: null, error: own("token_unavailable", String(error)) };
       }
-      // Whoever had to wait for the token may have given up in the meantime.
-      deadline.signal.throwIfAborted();
+      // A server's key has no newer one.
       if (refused && token === refused.token) return refused;
       who = identify(token);
       if (!token) return { identity: null, data: null, error: own("signed_out", "nobody is signed in") };
@@ -260,7 +258,7 @@ function clientFor({ base, fetch: send, timeoutMs, memory }: Settings, { getToke
       }
       const error = problem(data?.code ?? "http_error", data?.detail ?? `the answer is ${response.status}`, response, data?.request_id);
       const outcome = { identity: who, data: null, error };
-      const isCurable = response.status === 401 && !isServer && CURED_BY_A_NEW_TOKEN.includes(error.code);
+      const isCurable = response.status === 401 && CURED_BY_A_NEW_TOKEN.includes(error.code);
       return isCurable && !refused ? attempt(true, { ...outcome, token }) : outcome;
     };
     try {
@@ -378,7 +376,7 @@ function clientFor({ base, fetch: send, timeoutMs, memory }: Settings, { getToke
 
 /** The last yes to each caller's questions, for when the worker cannot be asked. */
 class Memory {
-  #held = new Map<string, { owner: string; answer: Answer; at: number }>();
+  #held = new Map<string, { owner: string | null; answer: Answer; at: number }>();
 
   /** `maxAgeMs` of 0 remembers nothing. */
   constructor(readonly maxAgeMs: number) {}
@@ -387,7 +385,7 @@ class Memory {
   keep(owner: string | null, key: string, answer: Answer, at: number) {
     const place = `${owner} ${key}`;
     this.#held.delete(place);
-    if (!answer.allowed || owner === null || this.maxAgeMs === 0) return;
+    if (!answer.allowed || this.maxAgeMs === 0) return;
     this.#held.set(place, { owner, answer, at });
     // The first of a map is what was kept longest ago.
     if (this.#held.size > MAX_REMEMBERED) this.#held.delete(this.#held.keys().next().value!);

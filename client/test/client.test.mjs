@@ -1,5 +1,6 @@
 // The client against a server that plays each answer and each failure.
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { after, afterEach, before, mock, test } from "node:test";
 import { createPlangate, prefetch } from "plangate";
 import { FakeWorker, HELD, NO, YES, problem, tokenOf } from "./worker.mjs";
@@ -17,6 +18,11 @@ const client = (options = {}) => createPlangate({ url: worker.url, getToken: asy
 const server = (options = {}) => createPlangate({ url: worker.url, apiKey: "pgk_0123456789abcdef", ...options });
 const LIVE = { stale: false, age_seconds: 0, error: null };
 const NOTHING = { allowed: false, reason: null, plan: null, status: null, payer: null, valid_until: null, as_of: null, source: null, version: null, stale: false, age_seconds: 0 };
+const timers = () => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;
+/** Lets everything go on that waits for nothing from outside. */
+async function settled() {
+  for (let n = 0; n < 50; n++) await new Promise((resolve) => setImmediate(resolve));
+}
 const paths = () => worker.requests.map(({ method, path }) => `${method} ${path}`);
 
 test("a yes and a no are the worker's words", async () => {
@@ -170,8 +176,8 @@ test("a token that is refused as old is replaced once", async () => {
   for (const code of ["token_expired", "token_invalid_signature", "jwk_kid_mismatch", "session_pending"]) {
     worker.reset();
     const asked = [];
-    const fresh = tokenOf("user_1");
-    const getToken = async (options) => (asked.push(options), options?.skipCache ? fresh : TOKEN);
+    let fresh;
+    const getToken = async (options) => (asked.push(options), options?.skipCache ? (fresh = tokenOf("user_1")) : TOKEN);
     worker.answers = () => YES;
     worker.next(problem(401, code));
     assert.deepEqual(await client({ getToken }).check({ plan: "pro" }), { ...YES, ...LIVE }, code);
@@ -181,6 +187,7 @@ test("a token that is refused as old is replaced once", async () => {
     worker.next(problem(401, code), problem(401, code));
     assert.equal((await client({ getToken }).check({ plan: "pro" })).error.code, code, "not twice");
     assert.equal(worker.requests.length, 4);
+    assert.equal(asked.length, 4);
   }
 });
 
@@ -271,10 +278,15 @@ test("a last yes is taken away by a no, by a refusal, by a sync, and nobody else
   };
   assert.equal(await isHeld(await holding()), true);
 
+  const denying = client();
+  await denying.check({ plan: "pro" });
+  assert.equal(await isHeld(denying), false, "unless it is asked for, nothing is repeated");
+
   let asking = await holding();
   worker.next({ body: { results: [NO] } });
   await asking.check({ plan: "pro" });
-  assert.equal(await isHeld(asking), false, "a no");
+  worker.next("reset");
+  assert.deepEqual([(await asking.check({ plan: "pro" })).reason], [null], "a no, which is not repeated either");
 
   for (const refusal of [problem(401, "token_invalid"), problem(403, "forbidden"), problem(404, "not_found")]) {
     asking = await holding();
@@ -338,18 +350,22 @@ test("who asks is noticed when it changes, and only then", async () => {
 });
 
 test("giving up is one caller's own affair", async () => {
+  // A request that is not broken off would end by itself, late.
+  mock.timers.enable({ apis: ["setTimeout"] });
   worker.answers = () => YES;
-  const asking = client();
+  let tokens = 0;
+  const asking = client({ getToken: async () => (tokens++, TOKEN) });
   const reason = new Error("left the page");
   const [one, two] = [new AbortController(), new AbortController()];
   let release;
   worker.next((asked) => Promise.race([new Promise((resolve) => (release = () => resolve(worker.usual(asked)))), asked.broken]));
   const gone = asking.check({ plan: "pro" }, { signal: one.signal });
+  const alone = asking.check({ plan: "business" }, { signal: one.signal });
   const same = asking.check({ plan: "pro" });
   const other = asking.check({ plan: "team" }, { signal: two.signal });
   await worker.nextRequest;
   one.abort(reason);
-  await assert.rejects(gone, (error) => error === reason);
+  for (const each of [gone, alone]) await assert.rejects(each, (error) => error === reason);
   release();
   assert.equal((await same).allowed, true);
   assert.equal((await other).allowed, true);
@@ -366,12 +382,15 @@ test("giving up is one caller's own affair", async () => {
   assert.equal(await worker.requests.at(-1).broken, true, "nobody waits any more");
 
   worker.requests = [];
+  tokens = 0;
   await assert.rejects(asking.check({ plan: "pro" }, { signal: AbortSignal.abort(reason) }), (error) => error === reason);
   const early = new AbortController();
   const left = asking.check({ plan: "pro" }, { signal: early.signal });
   early.abort(reason);
   await assert.rejects(left, (error) => error === reason);
   for (const call of [asking.entitlements, asking.sync]) await assert.rejects(call({ signal: AbortSignal.abort(reason) }), (error) => error === reason);
+  await settled();
+  assert.equal(tokens, 0);
   assert.deepEqual(worker.requests, [], "what nobody waits for is not asked");
 
   for (const call of [asking.entitlements, asking.sync]) {
@@ -461,17 +480,16 @@ test("the pauses of the return from checkout", async () => {
   const pending = client({ fetch: async (url) => Response.json(String(url).endsWith("sync") ? { synced: [], entitlements: HELD } : { results: [NO] }) }).syncUntil({ plan: "pro" });
   let isDone = false;
   pending.then(() => (isDone = true));
-  const settle = async () => { for (let n = 0; n < 50; n++) await new Promise((resolve) => setImmediate(resolve)); };
   let waited = 0;
   for (const pause of [2000, 3000, 5000, 8000]) {
-    await settle();
+    await settled();
     mock.timers.tick(pause - 1);
-    await settle();
+    await settled();
     assert.equal(isDone, false, `${waited} ms`);
     mock.timers.tick(1);
     waited += pause;
   }
-  await settle();
+  await settled();
   assert.equal(isDone, true, `${waited} ms`);
 });
 
@@ -498,17 +516,33 @@ test("a worker that asks to be left alone is", async () => {
     assert.equal(result.error.code, answer.body.code);
     assert.deepEqual(paths(), ["POST /v1/sync", "POST /v1/check"]);
   }
-  assert.equal((await client({ getToken: async () => null }).syncUntil({ plan: "pro" })).error.code, "signed_out");
+  let tokens = 0;
+  const nobody = client({ getToken: async () => (tokens++, null) });
+  assert.equal((await nobody.syncUntil({ plan: "pro" }, { delaysMs: [1, 1, 1] })).error.code, "signed_out");
+  assert.equal(tokens, 2, "once for the sync and once for the check");
 });
 
-test("the return from checkout can be left", async () => {
+test("the return from checkout can be left, and leaves no timer behind", async () => {
   const controller = new AbortController();
   const reason = new Error("left the page");
-  worker.answers = () => {
-    queueMicrotask(() => setImmediate(() => controller.abort(reason)));
-    return NO;
-  };
-  await assert.rejects(client().syncUntil({ plan: "pro" }, { delaysMs: [60_000], signal: controller.signal }), (error) => error === reason);
+  const fetch = async (url) => Response.json(String(url).endsWith("sync") ? { synced: [], entitlements: HELD } : { results: [NO] });
+  const before = timers();
+  const pending = client({ fetch }).syncUntil({ plan: "pro" }, { delaysMs: [60_000], signal: controller.signal });
+  await settled();
+  assert.equal(timers(), before + 1, "it waits");
+  controller.abort(reason);
+  await assert.rejects(pending, (error) => error === reason);
+  assert.equal(timers(), before);
+});
+
+test("a call leaves neither a timer nor a listener behind", async () => {
+  const { signal } = new AbortController();
+  const fetch = async (url) => Response.json(String(url).endsWith("check") ? { results: [YES] } : String(url).endsWith("sync") ? { synced: [], entitlements: HELD } : HELD);
+  const asking = client({ fetch });
+  const before = timers();
+  await Promise.all([asking.check({ plan: "pro" }, { signal }), asking.entitlements({ signal }), asking.sync({ signal }), asking.syncUntil({ plan: "pro" }, { signal })]);
+  assert.equal(timers(), before);
+  assert.equal(getEventListeners(signal, "abort").length, 0);
 });
 
 test("a page's answers can be asked for before it is rendered", async () => {

@@ -255,13 +255,13 @@ test("a page that comes to the front asks again, once", async () => {
 });
 
 test("a yes is unknown from its end on, until it was asked about again", async () => {
-  const now = Date.parse("2026-11-21T10:00:00Z");
-  clock(now);
-  const client = asking({ timeoutMs: 2 ** 31 - 1 });
+  clock(Date.parse("2026-11-21T10:00:00Z"));
+  const client = asking();
   await render(at(client, pro));
   // Further away than a timer reaches.
-  await client.reply(() => ({ ...YES, valid_until: "2026-11-21T12:30:00Z" }));
-  await act(async () => mock.timers.tick(9_000_000 - 1));
+  await client.reply(() => ({ ...YES, valid_until: "2026-12-31T10:30:00Z" }));
+  const forty = 40 * 86_400_000 + 1_800_000;
+  await act(async () => mock.timers.tick(forty - 1));
   assert.deepEqual([text(), client.requests.length], ["secret", 1]);
   await act(async () => mock.timers.tick(1));
   assert.deepEqual([text(), client.requests.length], ["wait", 2]);
@@ -271,16 +271,41 @@ test("a yes is unknown from its end on, until it was asked about again", async (
   assert.equal(client.requests.length, 2, "what has no end is not asked about");
 });
 
+test("a timer is an hour long at most", async () => {
+  const client = asking({ answers: () => ({ ...YES, valid_until: "2999-01-01T00:00:00Z" }) });
+  const { setTimeout: mocked } = globalThis;
+  const delays = [];
+  globalThis.setTimeout = (run, delay) => (delays.push(delay), mocked(run, delay));
+  await render(at(client, pro));
+  globalThis.setTimeout = mocked;
+  assert.equal(Math.max(...delays), 3_600_000);
+});
+
+test("a page that slept past the end of a yes does not show it when it comes to the front", async () => {
+  const client = asking();
+  await render(at(client, pro));
+  await client.reply(() => ({ ...YES, valid_until: new Date(1_060_000).toISOString() }));
+  // Timers stand still meanwhile.
+  mock.method(Date, "now", () => 1_060_000);
+  await event(page, "focus");
+  assert.equal(text(), "wait");
+  Date.now.mock.restore();
+  await client.reply(() => NO);
+});
+
 test("a clock that is wrong asks once a minute and not more", async () => {
   clock(Date.parse("2026-11-21T10:00:00Z"));
-  const client = asking({ answers: () => ({ ...YES, valid_until: "2026-11-21T09:00:00Z" }) });
+  const client = asking();
+  const ended = () => ({ ...YES, valid_until: "2026-11-21T09:00:00Z" });
   await render(at(client, pro));
+  await client.reply(ended);
   assert.equal(text(), "secret");
   for (let n = 1; n <= 3; n++) {
     await act(async () => mock.timers.tick(59_999));
     assert.equal(client.requests.length, n);
     await act(async () => mock.timers.tick(1));
     assert.deepEqual([text(), client.requests.length], ["secret", n + 1]);
+    await client.reply(ended);
   }
 });
 
@@ -333,13 +358,15 @@ test("a late answer does not replace a newer one", async () => {
 });
 
 test("what is shown again after a short while does not flicker, and is asked about", async () => {
-  const client = asking();
+  const client = asking({ timeoutMs: 2 ** 31 - 1 });
   await render(at(client, pro));
   await client.reply(() => ({ ...YES, valid_until: null }));
   await render(at(client, "elsewhere"));
   await act(async () => mock.timers.tick(20_000));
   await render(at(client, pro));
   assert.deepEqual([text(), client.waiting()], ["secret", 1]);
+  await act(async () => mock.timers.tick(20_000));
+  assert.equal(text(), "secret", "it is shown again, so it is not forgotten");
   await client.reply(() => NO);
   assert.equal(text(), "upgrade");
 });
@@ -361,6 +388,24 @@ test("what was not shown for a while is forgotten, and a yes with its end", asyn
   }
 });
 
+test("what one of two still shows is not forgotten, and what nobody waits for is not kept", async () => {
+  const client = asking({ timeoutMs: 2 ** 31 - 1 });
+  const other = h("p", { key: 2 }, h(Gate, { plan: "pro" }, "secret"));
+  await render(at(client, [h("p", { key: 1 }, pro), other]));
+  await client.reply(() => ({ ...YES, valid_until: null }));
+  await render(at(client, [other]));
+  await act(async () => mock.timers.tick(60_000));
+  assert.equal(text(), "<p>secret</p>");
+
+  await render(at(client, h(Gate, { key: 3, plan: "team", loading: "wait" }, "secret")));
+  await render(at(client, "elsewhere"));
+  await act(async () => mock.timers.tick(60_000));
+  await client.reply(yes);
+  await render(at(client, h(Gate, { plan: "team", loading: "wait" }, "secret")));
+  assert.equal(text(), "wait", "an answer that came too late");
+  await client.reply(() => NO);
+});
+
 test("the return from checkout waits until the grant shows, and takes the page along", async () => {
   const client = asking({ answers: () => NO, timeoutMs: 2 ** 31 - 1 });
   const Return = () => {
@@ -369,8 +414,11 @@ test("the return from checkout waits until the grant shows, and takes the page a
   };
   await render(at(client, [h("p", { key: 1 }, h(Return)), h(Gate, { key: 2, feature: "export", fallback: "no" }, "export")]));
   assert.equal(text(), "<p>false true undefined</p>no");
-  client.answers = yes;
+  // What is asked after the check that says yes has to wait.
+  client.answers = ({ plan }) => ((client.answers = undefined), YES);
   await act(async () => mock.timers.tick(2000));
+  assert.equal(text(), "<p>true false undefined</p>no", "the yes is shown before anything else is asked");
+  await client.reply(yes);
   assert.equal(text(), "<p>true false undefined</p>export");
   const asked = client.requests.map(({ path }) => path).filter((path) => path === "/v1/sync").length;
   assert.equal(asked, 2);
