@@ -265,7 +265,7 @@ function clientFor({ base, fetch: send, timeoutMs, memory }: Settings, { getToke
       return await Promise.race([attempt(false), rejection(deadline.signal)]);
     } catch (error) {
       signal?.throwIfAborted();
-      const failure = deadline.signal.aborted ? own("timeout", `no answer within ${timeoutMs} ms`) : own("network", String(error));
+      const failure = deadline.signal.aborted ? own("timeout", `no answer within ${timeoutMs} ms`) : own("network", reasonOf(error));
       return { identity: who, data: null, error: failure };
     } finally {
       clearTimeout(timer);
@@ -443,6 +443,12 @@ function problem(code: unknown, detail: unknown, { status, headers }: Response, 
     detail: String(detail),
     retry_after_seconds: retryAfter(headers.get("retry-after")),
   };
+}
+
+/** Node tells in the cause what went wrong; the message is always "fetch failed". */
+function reasonOf(error: unknown): string {
+  const cause = (error as { cause?: { message?: unknown } } | null)?.cause?.message;
+  return cause ? `${error} (${cause})` : String(error);
 }
 
 /** Seconds, or a date. */

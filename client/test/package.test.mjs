@@ -33,7 +33,7 @@ test("npm packs what is needed and no more", () => {
   const [{ files, name }] = JSON.parse(execFileSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts"], { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }));
   const modules = ["contract", "index", "question", "react"].flatMap((module) => [`dist/${module}.d.ts`, `dist/${module}.js`]);
   assert.equal(name, "plangate");
-  assert.deepEqual(files.map(({ path }) => path).sort(), [...modules, "package.json"].sort());
+  assert.deepEqual(files.map(({ path }) => path).sort(), [...modules, "README.md", "package.json"].sort());
 });
 
 test("it depends on React alone, and that only in React", () => {

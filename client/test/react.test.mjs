@@ -325,6 +325,24 @@ test("another identity makes everything unknown at once", async () => {
   assert.equal(text(), "wait", "another client");
 });
 
+test("a provider that is gone listens no more", async () => {
+  const client = asking({ answers: yes });
+  const { onIdentityChange } = client;
+  let listening = 0;
+  client.onIdentityChange = (listener) => {
+    const stop = onIdentityChange(listener);
+    listening++;
+    return () => (listening--, stop());
+  };
+  await render(at(client, pro));
+  assert.equal(listening, 1);
+  await render("elsewhere");
+  assert.equal(listening, 0);
+  const { length } = client.requests;
+  await event(page, "focus");
+  assert.equal(client.requests.length, length);
+});
+
 test("another's token makes everything unknown, and no answer of the former's comes through", async () => {
   let user = "user_1";
   const client = asking({ token: () => tokenOf(user) });

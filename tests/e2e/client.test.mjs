@@ -187,7 +187,9 @@ test("what is canceled is a yes with an end", async () => {
   assert.deepEqual([result.allowed, result.reason, Date.parse(result.valid_until)], [true, "canceled_until_period_end", end]);
 });
 
-test("the README's server asks as it says", async () => {
+test("the README's server asks as it says", async (t) => {
+  const told = [];
+  t.mock.method(console, "warn", (text) => told.push(text));
   const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
   const [, snippet] = readme.match(/```js\n(import \{ createPlangate \}[^]*?)```/);
   const { outputFiles } = await build({
@@ -197,5 +199,7 @@ test("the README's server asks as it says", async () => {
   const { mayExport } = await import(`data:text/javascript,${encodeURIComponent(outputFiles[0].text)}`);
   const [user, org] = [newUser(), newOrg()];
   await plangate.delivered(itemEvent(org, { plan: "team" }));
-  assert.deepEqual([await mayExport(user, org), await mayExport(user, null), await mayExport(null, null)], [true, false, false]);
+  assert.deepEqual([await mayExport(user, org), await mayExport(user, null), told.length], [true, false, 0]);
+  assert.equal(await mayExport(null, null), false);
+  assert.deepEqual(told, ["plangate: signed_out (null), so it is no"]);
 });
