@@ -3,6 +3,7 @@
 import { readdirSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { checkExamples, testClient } from "./client.mjs";
 import { withLock } from "./lock.mjs";
 import { exitCodeOf, Failure, main, outputOf, root, say } from "./run.mjs";
 import { installPythonPackages } from "./setup/python.mjs";
@@ -19,6 +20,9 @@ const CHECKS = [
     run: (rust) => exitCodeOf("cargo", ["clippy", "--lib", "--target", TARGET, ...NO_WARNINGS], { env: rust.env }),
   },
   { name: "unit", run: () => exitCodeOf("cargo", ["test", "--features", "cli"]) },
+  // The npm package: its types, its tests, its size.
+  { name: "client", run: testClient },
+  { name: "examples", needs: ["client"], run: checkExamples },
   { name: "build", run: () => exitCodeOf("node", ["scripts/build.mjs"]) },
   {
     // The worker with a route that panics, for the test that a panic does not poison an isolate.
@@ -26,7 +30,7 @@ const CHECKS = [
     run: () => exitCodeOf("node", ["scripts/build.mjs", "--features", "panic-probe", "--out", "build-probe"]),
   },
   { name: "deploy-check", run: () => exitCodeOf("node", ["scripts/deploy.mjs", "--dry-run"]) },
-  { name: "e2e", needs: ["build", "build-probe"], run: endToEnd },
+  { name: "e2e", needs: ["client", "build", "build-probe"], run: endToEnd },
 ];
 
 await main(async () => {
