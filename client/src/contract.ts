@@ -47,7 +47,7 @@ export interface paths {
         put?: never;
         /**
          * Re-read the payer's subscriptions from the provider's API, now
-         * @description For the return from checkout, which may come before the webhook. A payer is asked about at most every two seconds.
+         * @description For the return from checkout, which may come before the webhook. A payer is asked about at most every two seconds. Every provider whose API key is set is asked; if one of them fails, what the others said is stored and the answer is 503.
          */
         post: operations["sync"];
         delete?: never;
@@ -455,7 +455,10 @@ export interface operations {
                     "application/json": {
                         synced: {
                             payer: components["schemas"]["Payer"];
-                            /** @enum {unknown} */
+                            /**
+                             * @description `unknown`: no provider shows anything of the payer, or nothing has told yet which customer there the payer is.
+                             * @enum {unknown}
+                             */
                             outcome: "changed" | "unchanged" | "unknown" | "recently_read";
                         }[];
                         entitlements: components["schemas"]["Entitlements"];
