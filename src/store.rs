@@ -47,8 +47,8 @@ static OUTCOME_AND_SNAPSHOT: &str = compact!(
     "WITH who(payer) AS MATERIALIZED (",
     include_str!("store/payer_of.sql"),
     ")\nSELECT iif(d.attempts = d.read_attempt, d.outcome, 'duplicate') AS outcome,\n",
-    // ?4: a delivery that was seen before changes nothing, so there is nothing to read back.
-    "iif(?4 AND d.attempts <> d.read_attempt, NULL,\n",
+    // A delivery that was seen before changes nothing, so there is nothing to read back, unless the answer to it was lost: ?4.
+    "iif(NOT ?4 AND d.attempts <> d.read_attempt, NULL,\n",
     include_str!("store/snapshot.sql"),
     ") AS snapshot, d.detail FROM who JOIN deliveries d ON d.provider = ?1 AND d.event_id = ?2 LEFT JOIN payers p ON p.payer = who.payer"
 );
@@ -123,7 +123,7 @@ pub struct Statement {
 }
 
 /// The statements of one webhook, to be run as one transaction. The last one answers one row, `outcome` and `snapshot`
-/// (the latter null for a duplicate, and when nobody knows whom the event is about).
+/// (the latter null when nobody knows whom the event is about, and for a duplicate unless `reads_duplicates_back`).
 ///
 /// # Errors
 /// Never for what a provider sends; `serde_json`'s if the event cannot be written as JSON.
@@ -131,6 +131,7 @@ pub fn webhook(
     provider: &str,
     verified: &Verified<'_>,
     parsed: &Result<Parsed, ParseError>,
+    reads_duplicates_back: bool,
     now: Timestamp,
 ) -> Result<Vec<Statement>, serde_json::Error> {
     let key = || vec![Param::from(provider), Param::from(verified.event_id())];
@@ -154,12 +155,12 @@ pub fn webhook(
         }
         statements.push(Statement { sql: PAYERS, params: key() });
     }
-    statements.push(outcome_and_snapshot(key(), now, true));
+    statements.push(outcome_and_snapshot(key(), now, reads_duplicates_back));
     Ok(statements)
 }
 
-fn outcome_and_snapshot(key: Vec<Param>, now: Timestamp, is_delivery: bool) -> Statement {
-    let params = key.into_iter().chain([now.into(), Param::Integer(is_delivery.into())]).collect();
+fn outcome_and_snapshot(key: Vec<Param>, now: Timestamp, reads_duplicates_back: bool) -> Statement {
+    let params = key.into_iter().chain([now.into(), Param::Integer(reads_duplicates_back.into())]).collect();
     Statement { sql: OUTCOME_AND_SNAPSHOT, params }
 }
 
@@ -308,7 +309,7 @@ pub fn reapply(provider: &str, event_id: &str, now: Timestamp) -> Vec<Statement>
         Statement { sql: CUSTOMERS, params: key() },
         Statement { sql: LINK_RECORDS, params: key() },
         Statement { sql: LINK_PAYMENTS, params: key() },
-        outcome_and_snapshot(key(), now, false),
+        outcome_and_snapshot(key(), now, true),
     ]
 }
 

@@ -116,7 +116,7 @@ fn receive(wire: &Wire, secret: &Secret) -> Received {
         let arrived = now.plus_millis(2_000);
         let verified = provider.verify(&delivery, std::slice::from_ref(secret), &Ours::default(), arrived).unwrap();
         let parsed = provider.parse(&verified, &Ours::default());
-        let statements = webhook(wire.provider, &verified, &parsed, arrived).unwrap();
+        let statements = webhook(wire.provider, &verified, &parsed, false, arrived).unwrap();
         (verified.event_id().to_owned(), parsed, statements)
     };
     let (event_id, parsed, statements) = attempt(wire.at);

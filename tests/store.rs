@@ -123,7 +123,7 @@ fn the_same_id_from_two_providers_is_two_deliveries() {
 fn rule_1_one_transaction_a_crash_between_any_two_statements_changes_nothing_and_redelivery_applies_fully() {
     for sent in one_of_each() {
         let clean = Shop::after([&sent]).everything();
-        let statements = webhook("clerk", &sent.verified(), &sent.parse(), Timestamp::from_millis(NOW)).unwrap();
+        let statements = webhook("clerk", &sent.verified(), &sent.parse(), false, Timestamp::from_millis(NOW)).unwrap();
         let mut shop = Shop::new();
         let before = shop.everything();
         for prefix in 0..=statements.len() {

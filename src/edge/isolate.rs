@@ -1,7 +1,7 @@
 //! What one isolate remembers between requests: the settings, verified tokens, snapshots, imported keys. All of it is
 //! bounded, and all of it can be lost at any time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use js_sys::JSON;
@@ -33,6 +33,7 @@ thread_local! {
     static SETTINGS: RefCell<Option<Rc<Settings>>> = const { RefCell::new(None) };
     static SESSIONS: RefCell<Memory<String, Session>> = RefCell::new(Memory::new(TOKENS));
     static TEXTS: RefCell<Map<*const u8, JsValue>> = const { RefCell::new(Map::new()) };
+    static ANSWER_LOST: Cell<bool> = const { Cell::new(false) };
     static SYNCED: RefCell<Memory<String, Timestamp>> = RefCell::new(Memory::new(SNAPSHOTS));
     static REMEMBERED: RefCell<Memory<String, Remembered>> = RefCell::new(Memory::new(SNAPSHOTS));
 }
@@ -119,6 +120,17 @@ pub(super) fn may_sync(payer: &Payer, now: Timestamp) -> bool {
         synced.remember(key, now);
         true
     })
+}
+
+/// A webhook's answer from the database was lost: it may be stored all the same, and nothing that is remembered or copied
+/// of its payer is as new.
+pub(super) fn answer_lost() {
+    ANSWER_LOST.set(true);
+}
+
+/// Whether an answer was ever lost. What is sent again after that is read back, though it is a duplicate.
+pub(super) fn an_answer_was_lost() -> bool {
+    ANSWER_LOST.get()
 }
 
 /// Forgets a payer's snapshot, so that the next answer is read anew.

@@ -38,9 +38,13 @@ pub(super) async fn deliver(
     now: Timestamp,
 ) -> Result<Delivered, Failure> {
     const WHAT: &str = "the delivery could not be stored";
-    let statements =
-        store::webhook(provider, verified, parsed, now).map_err(|error| Failure::Internal(error.to_string()))?;
-    let row = batch(env, &statements).await.map_err(|thrown| unavailable(WHAT, &thrown))?;
+    let reads_duplicates_back = isolate::an_answer_was_lost();
+    let statements = store::webhook(provider, verified, parsed, reads_duplicates_back, now)
+        .map_err(|error| Failure::Internal(error.to_string()))?;
+    let row = batch(env, &statements).await.map_err(|thrown| {
+        isolate::answer_lost();
+        unavailable(WHAT, &thrown)
+    })?;
     let strange = |cause: String| Failure::StoreUnavailable { what: WHAT, cause };
     let outcome = column(&row, "outcome").ok_or_else(|| strange("the batch answered no outcome".into()))?;
     let outcome = Outcome::parse(&outcome).map_err(|error| strange(error.to_string()))?;

@@ -11,7 +11,6 @@ use crate::answer::Source;
 use crate::delivery::{Delivery, Headers};
 use crate::event::{Event, Parsed};
 use crate::provider::Provider;
-use crate::store::Outcome;
 
 /// The longest body that is read. Real deliveries have a few kB; Svix itself sends at most 350 kB.
 const MAX_BODY_BYTES: usize = 512 * 1024;
@@ -29,7 +28,8 @@ struct Receipt<'a> {
 /// 3. The signature fits (400).
 /// 4. The event is read; one that cannot be is kept whole.
 /// 5. One D1 batch (503, so that the sender tries again).
-/// 6. The KV copy and this isolate's memory follow; without them the answer is as right, only slower.
+/// 6. The KV copy and this isolate's memory follow; without them the answer is as right, only slower. A duplicate has changed
+///    nothing, so it does neither, unless the answer to an earlier attempt may have been lost here.
 /// 7. What ties with another event is asked of the provider, after the answer. If that fails, the next sweep finds it.
 pub(super) async fn handle(edge: &Edge<'_>, provider: &'static dyn Provider) -> Result<Reply, Failure> {
     // 1.
@@ -66,7 +66,7 @@ pub(super) async fn handle(edge: &Edge<'_>, provider: &'static dyn Provider) -> 
         // Of webhooks that come at once the last to get its answer is not the newest: its copy would stay.
         let is_newest = isolate::remember_snapshot(&stored.snapshot, Source::D1, edge.now);
         let touches_holdings = matches!(&parsed, Ok(Parsed::Event(event)) if event.touches_holdings());
-        if outcome != Outcome::Duplicate && touches_holdings && is_newest {
+        if touches_holdings && is_newest {
             store::write_copy(edge.env, &stored, edge.settings.snapshot_ttl_secs).await;
         }
         // 7.

@@ -64,7 +64,7 @@ impl SqliteStore {
         parsed: &Result<Parsed, ParseError>,
         now: Timestamp,
     ) -> Result<(Outcome, Option<Snapshot>), Error> {
-        let statements = webhook(provider, verified, parsed, now)?;
+        let statements = webhook(provider, verified, parsed, false, now)?;
         let transaction = self.connection.transaction()?;
         let mut last = None;
         for statement in &statements {

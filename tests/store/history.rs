@@ -181,7 +181,7 @@ impl Shop {
     pub fn run(&self, sent: &Sent, parsed: &Result<Parsed, ParseError>) -> Ran {
         let (mut state_rows, mut payer_rows) = (0, 0);
         let mut last = None;
-        for statement in webhook("clerk", &sent.verified(), parsed, Timestamp::from_millis(NOW)).unwrap() {
+        for statement in webhook("clerk", &sent.verified(), parsed, false, Timestamp::from_millis(NOW)).unwrap() {
             last = run_statement(self.connection(), &statement).into_iter().next();
             let writes = |table: &str| statement.sql.contains(&format!("INSERT INTO {table} "));
             let rows = self.connection().changes();

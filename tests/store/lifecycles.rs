@@ -210,7 +210,7 @@ impl Life {
         let Parsed::Event(event) = &parsed else { panic!("{parsed:?}") };
         let shows_state = !event.records.is_empty() || !event.payments.is_empty();
         let now = Timestamp::from_millis(NOW);
-        let statements = webhook(provider, &sent.verified(), &Ok(parsed), now).unwrap();
+        let statements = webhook(provider, &sent.verified(), &Ok(parsed), false, now).unwrap();
         self.steps.push(Step { phase: self.phase, provider, sent, statements, shows_state, facts, deletes: None });
     }
 

@@ -211,7 +211,7 @@ fn steps_among(others: i64) -> [i32; 3] {
         prepared.get_status(rusqlite::StatementStatus::VmStep)
     };
     let at = Timestamp::from_millis(NOW);
-    let delivery = webhook("clerk", &sent.verified(), &sent.parse(), at).unwrap();
+    let delivery = webhook("clerk", &sent.verified(), &sent.parse(), false, at).unwrap();
     [
         delivery.iter().map(steps).sum(),
         steps(&snapshots((&payer("user_1"), Some(&payer("org_1"))), at)),
@@ -239,7 +239,7 @@ fn statements() -> Vec<Statement> {
     let at = Timestamp::from_millis(NOW);
     let mut all = Vec::new();
     for sent in &sent {
-        all.extend(webhook("clerk", &sent.verified(), &sent.parse(), at).unwrap());
+        all.extend(webhook("clerk", &sent.verified(), &sent.parse(), false, at).unwrap());
     }
     // Which one is which, or a case above does not show what it is there for.
     let kinds = sent.each_ref().map(|sent| match sent.parse() {
