@@ -45,7 +45,7 @@ fn batch(shop: &Shop, statements: &[Statement]) -> Vec<Vec<Vec<Stored>>> {
 
 /// Delivers at a time.
 fn deliver(shop: &Shop, sent: &Sent, now: i64) -> Outcome {
-    let rows = batch(shop, &webhook("clerk", &sent.verified(), &sent.parse(), at(now)).unwrap());
+    let rows = batch(shop, &webhook("clerk", &sent.verified(), &sent.parse(), false, at(now)).unwrap());
     let Some(Stored::Text(outcome)) = rows.last().unwrap()[0].first() else { panic!("no outcome") };
     Outcome::parse(outcome).unwrap()
 }
@@ -435,7 +435,7 @@ fn something_of_everything() -> Shop {
     let grant = json!({"user_id": "user_5", "plan": "pro", "by": "ada", "why": "beta"}).to_string();
     let grant = Grant::from_json(grant.as_bytes(), &Catalog::default(), at(NOW)).unwrap().event("g_1", at(NOW));
     let recorded = Verified::recorded("g_1", at(NOW), &[]);
-    batch(&shop, &webhook(OPERATOR, &recorded, &Ok(Parsed::Event(grant)), at(NOW)).unwrap());
+    batch(&shop, &webhook(OPERATOR, &recorded, &Ok(Parsed::Event(grant)), false, at(NOW)).unwrap());
     shop
 }
 
