@@ -232,7 +232,11 @@ fn bodies_that_cannot_be_read_say_exactly_why() {
         ("{}".into(), None, "the envelope has no `meta.event_name`"),
         ("[]".into(), None, "the envelope has no `meta.event_name`"),
         (r#"{"meta":{"event_name":""}}"#.into(), None, "the envelope has no `meta.event_name`"),
-        (r#"{"meta":{"event_name":[]}}"#.into(), None, "reading the envelope: `event_name` is not a text"),
+        (
+            r#"{"meta":{"event_name":4242424242424242}}"#.into(),
+            None,
+            "reading the envelope: `event_name` is not a text",
+        ),
         (
             r#"{"meta":{"event_name":"subscription_updated"}}"#.into(),
             Some("subscription_updated"),

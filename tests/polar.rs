@@ -203,7 +203,7 @@ fn bodies_that_cannot_be_read_say_exactly_why() {
     let updated = Some("subscription.updated");
     POLAR.check_causes(&[
         (b"{", None, "reading the envelope: EOF while parsing an object at line 1 column 1"),
-        (br#"{"type":7.5}"#, None, "the envelope: `type` is not a text"),
+        (br#"{"type":4242424242424242}"#, None, "the envelope: `type` is not a text"),
         (br#"{"data":{}}"#, None, "the envelope: `type` is missing"),
         (
             br#"{"type":"subscription.updated","timestamp":true}"#,

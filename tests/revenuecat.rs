@@ -277,7 +277,7 @@ fn bodies_that_cannot_be_read_say_exactly_why() {
         (String::new(), None, "reading the envelope: EOF while parsing a value at line 1 column 0"),
         ("{}".into(), None, "the envelope has no `event.type`"),
         (r#"{"event":[]}"#.into(), None, "reading the envelope: `event` is not an object"),
-        (r#"{"event":{"type":true}}"#.into(), None, "reading the envelope: `type` is not a text"),
+        (r#"{"event":{"type":4242424242424242}}"#.into(), None, "reading the envelope: `type` is not a text"),
         (with("event_timestamp_ms", Value::Null), renewal, "an event without `event_timestamp_ms`"),
         (with("event_timestamp_ms", json!("soon")), renewal, "`event_timestamp_ms` is not a time"),
         (with("expiration_at_ms", json!("soon")), renewal, "`expiration_at_ms` is not a time"),

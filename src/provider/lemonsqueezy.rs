@@ -125,7 +125,7 @@ fn parse(verified: &Verified<'_>, ours: &Ours) -> Result<Parsed, ParseError> {
         json::parse_sent(verified.body()).map_err(|error| unread(None, format!("reading the envelope: {error}")))?;
     let in_envelope = |cause| unread(None, format!("reading the envelope: {cause}"));
     let meta = Object(&body).object("meta").map_err(in_envelope)?;
-    let event_type = meta.text("event_name").map_err(in_envelope)?;
+    let event_type = meta.text_only("event_name").map_err(in_envelope)?;
     let Some(event_type) = event_type else {
         return Err(unread(None, "the envelope has no `meta.event_name`".into()));
     };

@@ -164,7 +164,7 @@ fn parse(verified: &Verified<'_>, ours: &Ours) -> Result<Parsed, ParseError> {
         json::parse_sent(verified.body()).map_err(|error| unread(None, format!("reading the envelope: {error}")))?;
     let in_envelope = |cause| unread(None, format!("reading the envelope: {cause}"));
     let told = Object(&body).object("event").map_err(in_envelope)?;
-    let event_type = told.text("type").map_err(in_envelope)?;
+    let event_type = told.text_only("type").map_err(in_envelope)?;
     let Some(event_type) = event_type else {
         return Err(unread(None, "the envelope has no `event.type`".into()));
     };
