@@ -136,7 +136,11 @@ impl Edge<'_> {
     /// Answers a failure, and logs it where it is ours or an operator should know: a check refused for its token is
     /// everyday life, a webhook refused for its signature is a wrong secret until proven otherwise.
     fn refuse(&self, failure: &Failure) -> Reply {
-        if let Some(log) = failure.log() {
+        let is_known = match failure {
+            Failure::Unverified { provider, .. } => !rejections::is_news(provider, failure.code(), self.now),
+            _ => false,
+        };
+        if !is_known && let Some(log) = failure.log() {
             log.with("request.id", self.request.id())
                 .with("request.method", self.request.method())
                 .with("request.path", self.request.path())

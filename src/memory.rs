@@ -30,6 +30,15 @@ impl<K: Eq + Hash, V> Memory<K, V> {
         self.young.get(key).or_else(|| self.old.get(key))
     }
 
+    /// The same, to be changed.
+    pub fn recall_mut<Q>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.young.get_mut(key).or_else(|| self.old.get_mut(key))
+    }
+
     /// Remembers, in place of what was there.
     pub fn remember(&mut self, key: K, value: V) {
         self.old.remove(&key);

@@ -127,9 +127,14 @@ impl Snapshot {
     /// it would never grow too old.
     #[must_use]
     pub fn is_within(&self, max_age_ms: i64, now: Timestamp) -> bool {
-        let age_ms = now.millis_since(self.as_of);
-        (-CLOCKS_DIFFER_MS..=max_age_ms).contains(&age_ms)
+        is_within(self.as_of, max_age_ms, now)
     }
+}
+
+/// The same of a snapshot of that time.
+#[must_use]
+pub fn is_within(as_of: Timestamp, max_age_ms: i64, now: Timestamp) -> bool {
+    (-CLOCKS_DIFFER_MS..=max_age_ms).contains(&now.millis_since(as_of))
 }
 
 impl Failure {

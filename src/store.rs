@@ -50,7 +50,7 @@ static OUTCOME_AND_SNAPSHOT: &str = compact!(
     // A delivery that was seen before changes nothing, so there is nothing to read back, unless the answer to it was lost: ?4.
     "iif(NOT ?4 AND d.attempts <> d.read_attempt, NULL,\n",
     include_str!("store/snapshot.sql"),
-    ") AS snapshot, d.detail FROM who JOIN deliveries d ON d.provider = ?1 AND d.event_id = ?2 LEFT JOIN payers p ON p.payer = who.payer"
+    ") AS snapshot, d.detail, who.payer, coalesce(p.version, 0) AS version FROM who JOIN deliveries d ON d.provider = ?1 AND d.event_id = ?2 LEFT JOIN payers p ON p.payer = who.payer"
 );
 static SNAPSHOTS: &str = compact!(
     "WITH who(payer) AS (VALUES (?1), (?2))\nSELECT who.payer AS payer,\n",

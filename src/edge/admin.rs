@@ -9,9 +9,8 @@ use serde::Serialize;
 use super::bindings::{message, random_uuid};
 use super::health::SweepView;
 use super::response::{Failure, Reply};
-use super::store::StoredSnapshot;
+use super::store::Fresh;
 use super::{Edge, catalog, isolate, reconcile, store};
-use crate::answer::Source;
 use crate::delivery::Verified;
 use crate::event::{Event, Parsed};
 use crate::grant::{self, Grant};
@@ -282,10 +281,10 @@ async fn apply(edge: &Edge<'_>, event_id: &str, event: Event) -> Result<Outcome,
 }
 
 /// Memory and KV follow what was stored.
-async fn take_over(edge: &Edge<'_>, stored: Option<StoredSnapshot>) {
+async fn take_over(edge: &Edge<'_>, stored: Option<Fresh>) {
     if let Some(stored) = stored {
-        isolate::remember_snapshot(&stored.snapshot, Source::D1, edge.now);
-        store::write_copy(edge.env, &stored, edge.settings.snapshot_ttl_secs).await;
+        isolate::remember_fresh(&stored, edge.now);
+        store::write_copy(edge.env, &stored.payer, &stored.text, edge.settings.snapshot_ttl_secs).await;
     }
 }
 

@@ -255,7 +255,9 @@ fn from_d1(edge: &Edge<'_>, stored: Vec<StoredSnapshot>, cached: &Cached) -> Fac
         facts.sources.push(Source::D1);
         if stored.snapshot.is_known() && cached.copy_is_behind(index, &stored.snapshot) {
             let (env, ttl_secs) = (edge.env.clone(), edge.settings.snapshot_ttl_secs);
-            task::wait_until(edge.context, async move { store::write_copy(&env, &stored, ttl_secs).await });
+            task::wait_until(edge.context, async move {
+                store::write_copy(&env, &stored.snapshot.payer, &stored.text, ttl_secs).await;
+            });
         }
     }
     facts

@@ -9,13 +9,14 @@ use wasm_bindgen::JsValue;
 use worker::Env;
 
 use super::bindings::binding;
+use super::store::Fresh;
 use crate::answer::Source;
 use crate::memory::Memory;
 use crate::ordered::Map;
 use crate::payer::Payer;
 use crate::session::{Session, TokenError};
 use crate::settings::Settings;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, is_within};
 use crate::time::Timestamp;
 
 /// A token has about 1 kB, so this is 4 MB of an isolate's 128.
@@ -38,12 +39,19 @@ thread_local! {
     static REMEMBERED: RefCell<Memory<String, Remembered>> = RefCell::new(Memory::new(SNAPSHOTS));
 }
 
-#[derive(Clone)]
 struct Remembered {
-    snapshot: Rc<Snapshot>,
+    snapshot: Held,
+    version: u64,
+    as_of: Timestamp,
     /// Read from D1, so that it can confirm a denial.
     from_d1: bool,
     since: Timestamp,
+}
+
+/// A snapshot is read when it is first asked for.
+enum Held {
+    Text(Rc<str>),
+    Read(Rc<Snapshot>),
 }
 
 /// The settings. A deployment's variables do not change under a running isolate.
@@ -83,22 +91,50 @@ pub(super) fn remember_session(token: &str, session: &Session) {
 
 /// A snapshot that may grant at `now`, and whether it may also deny.
 pub(super) fn snapshot(payer: &Payer, ttl_ms: i64, now: Timestamp) -> Option<(Rc<Snapshot>, bool)> {
-    let remembered = REMEMBERED.with_borrow(|memory| memory.recall(payer.key().as_str()).cloned())?;
-    let may_grant = now.millis_since(remembered.since) <= GRANT_MS && remembered.snapshot.is_within(ttl_ms, now);
-    let may_deny = remembered.from_d1 && remembered.snapshot.is_within(DENIAL_MS, now);
-    may_grant.then_some((remembered.snapshot, may_deny))
+    REMEMBERED.with_borrow_mut(|memory| {
+        let remembered = memory.recall_mut(payer.key().as_str())?;
+        let may_grant = now.millis_since(remembered.since) <= GRANT_MS && is_within(remembered.as_of, ttl_ms, now);
+        let may_deny = remembered.from_d1 && is_within(remembered.as_of, DENIAL_MS, now);
+        if !may_grant {
+            return None;
+        }
+        let snapshot = match &remembered.snapshot {
+            Held::Read(snapshot) => Rc::clone(snapshot),
+            // What cannot be read is as good as forgotten: where it is read next, that is said.
+            Held::Text(text) => Rc::new(Snapshot::parse(text).ok()?),
+        };
+        remembered.snapshot = Held::Read(Rc::clone(&snapshot));
+        Some((snapshot, may_deny))
+    })
 }
 
 /// Remembers a snapshot, unless a newer one of the same payer is known and may still speak. (A database that was
 /// restored to an earlier time has lower versions than we remember.) Answers whether none is known that is newer.
 pub(super) fn remember_snapshot(snapshot: &Rc<Snapshot>, source: Source, now: Timestamp) -> bool {
-    let key = snapshot.payer.key();
+    let remembered = Remembered {
+        version: snapshot.version,
+        as_of: snapshot.as_of,
+        snapshot: Held::Read(Rc::clone(snapshot)),
+        from_d1: source == Source::D1,
+        since: now,
+    };
+    remember(&snapshot.payer, remembered)
+}
+
+/// The same of one that the database has just given with what changed it.
+pub(super) fn remember_fresh(fresh: &Fresh, now: Timestamp) -> bool {
+    let snapshot = Held::Text(Rc::clone(&fresh.text));
+    remember(&fresh.payer, Remembered { snapshot, version: fresh.version, as_of: now, from_d1: true, since: now })
+}
+
+fn remember(payer: &Payer, remembered: Remembered) -> bool {
+    let key = payer.key();
     REMEMBERED.with_borrow_mut(|memory| {
-        let is_newer =
-            |known: &Remembered| known.snapshot.version > snapshot.version && now.millis_since(known.since) <= GRANT_MS;
+        let is_newer = |known: &Remembered| {
+            known.version > remembered.version && remembered.since.millis_since(known.since) <= GRANT_MS
+        };
         let is_newest = !memory.recall(key.as_str()).is_some_and(is_newer);
         if is_newest {
-            let remembered = Remembered { snapshot: Rc::clone(snapshot), from_d1: source == Source::D1, since: now };
             memory.remember(key, remembered);
         }
         is_newest

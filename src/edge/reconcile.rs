@@ -8,10 +8,9 @@ use super::bindings::wait;
 use super::log::Line;
 use super::outbound::{ApiError, ask};
 use super::response::Failure;
-use super::store::StoredSnapshot;
+use super::store::Fresh;
 use super::task::settled;
 use super::{catalog, clock, isolate, store};
-use crate::answer::Source;
 use crate::api::{Api, ApiPlan, Reading};
 use crate::delivery::Verified;
 use crate::event::Parsed;
@@ -214,7 +213,7 @@ async fn take_over(
     let held = store::held(env, provider, &reading, payer).await?;
     let mut took = Took { stored: 0, is_cut_short: false };
     // A payer may have several differences, and KV takes one write a second for each key.
-    let mut changed: Map<String, StoredSnapshot> = Map::new();
+    let mut changed: Map<String, Fresh> = Map::new();
     let mut failed = None;
     for difference in differences(reading, &held, payer, read_at) {
         if took.stored >= at_most {
@@ -232,16 +231,16 @@ async fn take_over(
             }
         };
         // As of webhooks: an older snapshot writes no copy over a newer one.
-        if let Some(snapshot) = delivered.snapshot
-            && isolate::remember_snapshot(&snapshot.snapshot, Source::D1, now)
+        if let Some(fresh) = delivered.snapshot
+            && isolate::remember_fresh(&fresh, now)
         {
-            changed.insert(snapshot.snapshot.payer.key(), snapshot);
+            changed.insert(fresh.payer.key(), fresh);
         }
         took.stored = took.stored.saturating_add(1);
     }
     // Also of what was stored before a failure: it will be no difference any more.
-    for snapshot in changed.values() {
-        store::write_copy(env, snapshot, settings.snapshot_ttl_secs).await;
+    for fresh in changed.values() {
+        store::write_copy(env, &fresh.payer, &fresh.text, settings.snapshot_ttl_secs).await;
     }
     match failed {
         None => Ok(took),

@@ -17,6 +17,8 @@ use crate::time::Timestamp;
 const FLUSH_MS: i64 = 10_000;
 
 thread_local! {
+    /// When a refusal was last logged.
+    static LOGGED: RefCell<Map<(&'static str, &'static str), Timestamp>> = const { RefCell::new(Map::new()) };
     static PENDING: RefCell<Pending> = const { RefCell::new(Pending { counts: Map::new(), flushed_at: None }) };
 }
 
@@ -42,6 +44,18 @@ struct Row {
 /// Counts one.
 pub(super) fn count(provider: &'static str, cause: &'static str, now: Timestamp) {
     add(provider, cause, Count { count: 1, last_at: now });
+}
+
+/// Whether a refusal for this cause is to be logged: the first in ten seconds is. All are counted, and anybody can make
+/// thousands, each of whose lines would cost as much as all else that is done for it.
+pub(super) fn is_news(provider: &'static str, cause: &'static str, now: Timestamp) -> bool {
+    LOGGED.with_borrow_mut(|logged| {
+        let is_news = logged.get(&(provider, cause)).is_none_or(|at| now.millis_since(*at) >= FLUSH_MS);
+        if is_news {
+            logged.insert((provider, cause), now);
+        }
+        is_news
+    })
 }
 
 /// Hands the numbers to the database after the answer, if it is time to.

@@ -28,8 +28,7 @@ use crate::time::Timestamp;
 /// code never read each other's.
 const KEY_PREFIX: &str = "s1:";
 
-/// Writes a delivery and reads back the payer's snapshot, in one D1 batch. A snapshot that cannot be read is a defect of
-/// ours, but the delivery is stored, and the sender is told so.
+/// Writes a delivery and reads back the payer's snapshot, in one D1 batch.
 pub(super) async fn deliver(
     env: &Env,
     provider: &str,
@@ -48,24 +47,15 @@ pub(super) async fn deliver(
     let strange = |cause: String| Failure::StoreUnavailable { what: WHAT, cause };
     let outcome = column(&row, "outcome").ok_or_else(|| strange("the batch answered no outcome".into()))?;
     let outcome = Outcome::parse(&outcome).map_err(|error| strange(error.to_string()))?;
-    let snapshot = column(&row, "snapshot").and_then(|text| match StoredSnapshot::parse(text) {
-        Ok(snapshot) => Some(snapshot),
-        Err(failure) => {
-            if let Some(line) = failure.log() {
-                line.with("provider", provider).with("event.id", verified.event_id()).write();
-            }
-            None
-        }
-    });
     let is_tied = outcome != Outcome::Duplicate && column(&row, "detail").as_deref() == Some(store::TIED);
-    Ok(Delivered { outcome, snapshot, is_tied })
+    Ok(Delivered { outcome, snapshot: Fresh::of(&row), is_tied })
 }
 
 /// What became of a delivery.
 pub(super) struct Delivered {
     pub(super) outcome: Outcome,
     /// The payer's, when it is known whom the event is about.
-    pub(super) snapshot: Option<StoredSnapshot>,
+    pub(super) snapshot: Option<Fresh>,
     /// Another event tells otherwise at the same times: only the provider can say which is right.
     pub(super) is_tied: bool,
 }
@@ -116,11 +106,11 @@ pub(super) async fn reapply(
     provider: &str,
     event_id: &str,
     now: Timestamp,
-) -> Result<Option<StoredSnapshot>, Failure> {
+) -> Result<Option<Fresh>, Failure> {
     let statements = store::reapply(provider, event_id, now);
     let row =
         batch(env, &statements).await.map_err(|thrown| unavailable("the event could not be replayed", &thrown))?;
-    column(&row, "snapshot").map(StoredSnapshot::parse).transpose()
+    Ok(Fresh::of(&row))
 }
 
 /// Notes in the ledger what an operator did.
@@ -208,9 +198,25 @@ pub(super) async fn health(env: &Env, now: Timestamp) -> Result<String, String> 
     first.ok_or_else(|| "the database answered nothing".into())
 }
 
+/// A snapshot that was read back with what changed it. Most of these are never asked for, so they are not read.
+pub(super) struct Fresh {
+    pub(super) payer: Payer,
+    pub(super) version: u64,
+    pub(super) text: Rc<str>,
+}
+
+impl Fresh {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of deliveries")]
+    fn of(row: &JsValue) -> Option<Self> {
+        let version = js_sys::Reflect::get(row, &"version".into()).ok()?.as_f64()? as u64;
+        let payer = Payer::from_key(&column(row, "payer")?)?;
+        Some(Self { payer, version, text: column(row, "snapshot")?.into() })
+    }
+}
+
 /// A snapshot as text and as read: the text goes to KV as it is.
 pub(super) struct StoredSnapshot {
-    text: String,
+    pub(super) text: String,
     pub(super) snapshot: Rc<Snapshot>,
 }
 
@@ -253,11 +259,10 @@ pub(super) async fn copy(reading: Result<js_sys::Promise, JsValue>, payer: &Paye
 
 /// Rewrites the KV copy. A failure is logged and nothing more: KV takes one write a second for each key, a denial is
 /// confirmed in D1 anyway, and a grant is read again from D1 when the copy's time is up.
-pub(super) async fn write_copy(env: &Env, stored: &StoredSnapshot, ttl_secs: u32) {
-    let payer = &stored.snapshot.payer;
+pub(super) async fn write_copy(env: &Env, payer: &Payer, snapshot: &str, ttl_secs: u32) {
     let put = || {
         let options = object([("expirationTtl", JsValue::from(ttl_secs))])?;
-        kv(env)?.put(&key(payer), &stored.text, &options)
+        kv(env)?.put(&key(payer), snapshot, &options)
     };
     if let Err(thrown) = settled(put()).await {
         Line::warn(format!("failed to write the KV copy: {}", message(&thrown))).with("payer.id", payer.key()).write();

@@ -7,7 +7,6 @@ use super::log::Line;
 use super::response::{Failure, Reply};
 use super::store::Delivered;
 use super::{isolate, reconcile, store, task};
-use crate::answer::Source;
 use crate::delivery::{Delivery, Headers};
 use crate::event::{Event, Parsed};
 use crate::provider::Provider;
@@ -64,17 +63,17 @@ pub(super) async fn handle(edge: &Edge<'_>, provider: &'static dyn Provider) -> 
     // 6.
     if let Some(stored) = snapshot {
         // Of webhooks that come at once the last to get its answer is not the newest: its copy would stay.
-        let is_newest = isolate::remember_snapshot(&stored.snapshot, Source::D1, edge.now);
+        let is_newest = isolate::remember_fresh(&stored, edge.now);
         let touches_holdings = matches!(&parsed, Ok(Parsed::Event(event)) if event.touches_holdings());
         if touches_holdings && is_newest {
-            store::write_copy(edge.env, &stored, edge.settings.snapshot_ttl_secs).await;
+            store::write_copy(edge.env, &stored.payer, &stored.text, edge.settings.snapshot_ttl_secs).await;
         }
         // 7.
         if is_tied
             && let Ok(Parsed::Event(Event { occurred_at, .. })) = parsed
             && let Some(api) = provider.api().filter(|_| edge.settings.apis.contains_key(provider.name()))
         {
-            let (env, settings, payer) = (edge.env.clone(), isolate::settings(edge.env), stored.snapshot.payer.clone());
+            let (env, settings, payer) = (edge.env.clone(), isolate::settings(edge.env), stored.payer.clone());
             task::wait_until(edge.context, async move {
                 reconcile::settle(&env, &settings, &payer, api, occurred_at).await;
             });

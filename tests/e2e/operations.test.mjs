@@ -35,6 +35,11 @@ test("neither a duplicate nor news of a person writes a KV copy, an ignored even
     assert.equal(forged.status, 400);
     assert.deepEqual(operations(forged), expected);
   }
+  const logged = () => plangate.logs.filter(({ message }) => /failed to verify delivery/.test(message)).length;
+  assert.equal(logged(), 1, "nor are they logged one by one");
+  const later = { "x-test-clock": String(10_001) };
+  assert.equal((await plangate.request("POST", "/webhooks/clerk", { headers: { ...delivery.headers, ...later }, body: `${delivery.body} ` })).status, 400);
+  assert.equal(logged(), 2);
 });
 
 test("a warm check costs nothing, a cold one a KV read, and only a denial or a lost copy costs a D1 query", async () => {
