@@ -130,7 +130,7 @@ async function removeUnused(parts, script) {
  */
 async function optimize(parts) {
   // Nothing lies in the first KiB, the far end of the stack, so an address there is never meant.
-  const options = ["-Os", "--strip-debug", "--low-memory-unused", ...FEATURES];
+  const options = ["-Oz", "--strip-debug", "--low-memory-unused", ...FEATURES];
   await run(binaryen("wasm-opt"), [path.join(parts, "core_bg.wasm"), "-o", path.join(parts, "index_bg.wasm"), ...options], {
     otherwise: "wasm-opt could not optimize the worker; its output is above.",
   });

@@ -470,6 +470,27 @@ impl Serialize for Json<'_> {
     }
 }
 
+/// JSON that stands within an answer as it was stored. (The raw value of `serde_json` would do, at 30 kB more.)
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Embedded(String);
+
+impl Embedded {
+    /// Takes a text that is JSON.
+    ///
+    /// # Errors
+    /// [`Unreadable`] where it is not.
+    pub fn parse(text: String) -> Result<Self, Unreadable> {
+        parse_sent(text.as_bytes())?;
+        Ok(Self(text))
+    }
+}
+
+impl Serialize for Embedded {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        parse_sent(self.0.as_bytes()).map_err(serde::ser::Error::custom)?.serialize(serializer)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

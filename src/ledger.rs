@@ -3,10 +3,9 @@
 use std::fmt;
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use crate::event::Event;
-use crate::json::{self, Fields, Json, Unreadable};
+use crate::json::{self, Embedded, Fields, Json, Unreadable};
 use crate::payer::Payer;
 use crate::store::{Outcome, Param};
 use crate::time::Timestamp;
@@ -157,7 +156,7 @@ pub struct Row {
     /// Why it was ignored, or could not be read.
     pub detail: Option<String>,
     /// The event in normal form.
-    pub event: Option<Box<RawValue>>,
+    pub event: Option<Embedded>,
     /// The raw body of a dead letter, card numbers masked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
@@ -166,7 +165,7 @@ pub struct Row {
 impl Row {
     fn read(json: &Json<'_>) -> Result<Self, Unreadable> {
         let fields = Fields::of(json)?;
-        let event = fields.text("event")?.map(RawValue::from_string).transpose();
+        let event = fields.text("event")?.map(Embedded::parse).transpose();
         Ok(Self {
             seq: fields.need("seq", Fields::count)?,
             provider: fields.need("provider", Fields::text)?,

@@ -3,11 +3,10 @@
 use std::fmt::{self, Write as _};
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::grant::Signed;
-use crate::json::{self, Fields, Json, Unreadable};
+use crate::json::{self, Embedded, Fields, Json, Unreadable};
 use crate::payer::{Payer, PayerKind};
 
 /// The longest text of an operator, in bytes.
@@ -108,7 +107,7 @@ pub struct Report {
     #[serde(skip_serializing)]
     pub changed: Vec<String>,
     /// The first differences: `table`, `key`, `columns`, `live` and `rebuilt`.
-    pub differences: Box<RawValue>,
+    pub differences: Embedded,
 }
 
 impl Report {
@@ -121,8 +120,7 @@ impl Report {
         let fields = Fields::of(&json)?;
         // As they were written, their fields in that order.
         let differences = fields.get("differences").ok_or_else(|| Unreadable::new("missing field `differences`"))?;
-        let differences = RawValue::from_string(differences.to_string());
-        let differences = differences.map_err(|error| Unreadable::new(error.to_string()))?;
+        let differences = Embedded::parse(differences.to_string())?;
         Ok(Self {
             records: Compared::read(fields, "records")?,
             payments: Compared::read(fields, "payments")?,
