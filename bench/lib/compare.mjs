@@ -18,10 +18,11 @@ export async function storeForBoth() {
 
 /** One phase once: `count` requests, with what each cost on average. */
 export async function measure(store, start, phase, count, worker) {
-  const { before, requests, expect, cold } = phase.make(count);
+  const { before, between, requests, expect, cold } = phase.make(count);
   await sendAll(worker.url, before, (answer) => {
     if (answer.status !== 200) throw new Error(`${worker.name}: ${answer.status} ${answer.text}`);
   });
+  await between?.(store.kv);
   let running = worker;
   if (cold) {
     // Nothing remembered: another process, brought to speed by requests that know nobody.
@@ -35,13 +36,13 @@ export async function measure(store, start, phase, count, worker) {
   const [workerAfter, storeAfter] = [running.cpu(), cpuOf(store.pid)];
   const counts = await store.counts();
   if (running !== worker) await running.stop();
-  const micros = (from, to) => (from === null || to === null ? null : (to - from) / 1000 / count);
+  const micros = (from, to) => (from === null || to === null ? null : (to - from) / 1000 / requests.length);
   return {
     cpu_us: micros(workerBefore, workerAfter),
     store_cpu_us: micros(storeBefore, storeAfter),
-    per_second: count / seconds,
+    per_second: requests.length / seconds,
     p99_ms: took[Math.floor((took.length - 1) * 0.99)],
-    operations: Object.fromEntries(Object.entries(counts).map(([name, value]) => [name, value / count])),
+    operations: Object.fromEntries(Object.entries(counts).map(([name, value]) => [name, value / requests.length])),
   };
 }
 

@@ -177,11 +177,12 @@ async function answering(worker, port) {
   throw new Error(`workerd does not listen:\n${worker.log}`);
 }
 
-/** The built worker. */
-export const plangate = (store, bindings) =>
+/** The built worker; `watched` tells the size of its memory. */
+export const plangate = (store, bindings, { watched = false } = {}) =>
   Worker.start({
     name: "plangate",
     modules: [
+      ...(watched ? ["watched.js", "instances.js"].map((name) => ({ name, file: path.join(here, name), type: "esModule" })) : []),
       { name: "index.js", file: path.join(root, "build/index.js"), type: "esModule" },
       { name: "index_bg.wasm", file: path.join(root, "build/index_bg.wasm"), type: "wasm" },
     ],

@@ -7,16 +7,19 @@
 // A denial must be right at once; a grant may come from memory for ten seconds after it was taken back by nobody but this very
 // isolate, which takes it back in memory too, so here both must be right at once.
 import { Agent } from "node:http";
-import { BINDINGS, eventId, item, itemEvent, newUser, seeded, sign, token } from "../../tests/e2e/harness.mjs";
+import { BINDINGS, eventId, item, itemEvent, newUser, seeded, sign } from "../../tests/e2e/harness.mjs";
 import { say } from "../../scripts/run.mjs";
-import { CONCURRENCY, send } from "./load.mjs";
+import { CONCURRENCY, longToken, send, sendAll } from "./load.mjs";
 import { Store, plangate, residentOf } from "./processes.mjs";
 
 const PAYERS = 4_000;
 /** Of every ten requests so many are webhooks; one in ten of those is sent twice. */
 const HOOKS_IN_TEN = 3;
-const TOKEN_MS = 45_000;
-/** The share of the time that counts as warming up. */
+/** How often a payer comes with a new token. */
+const TOKEN_MS = 240_000;
+/** More than an isolate remembers. */
+const STRANGERS = 5_000;
+/** The share of the time that counts as warming up still. */
 const WARM_UP = 0.2;
 /** What memory may grow by after that: V8 gives pages back when it likes. */
 const MOST_GROWTH = 1.1;
@@ -24,8 +27,9 @@ const MOST_GROWTH = 1.1;
 export async function soak({ seconds }) {
   const random = seeded(2026);
   const store = await Store.start();
-  const worker = await plangate(store, BINDINGS);
-  const agent = new Agent({ keepAlive: true, maxSockets: CONCURRENCY });
+  const worker = await plangate(store, BINDINGS, { watched: true });
+  // One more than the senders, so that looking at the memory waits for nobody.
+  const agent = new Agent({ keepAlive: true, maxSockets: CONCURRENCY + 1 });
   const payers = Array.from({ length: PAYERS }, () => ({ id: newUser(), version: 0, grants: false, busy: false, at: Date.now() - 1_000_000, token: undefined, tokenAt: 0 }));
   const acknowledged = new Set();
   const wrong = [];
@@ -60,7 +64,7 @@ export async function soak({ seconds }) {
   };
 
   const check = async (payer) => {
-    if (Date.now() - payer.tokenAt > TOKEN_MS) [payer.token, payer.tokenAt] = [token(payer.id), Date.now()];
+    if (Date.now() - payer.tokenAt > TOKEN_MS) [payer.token, payer.tokenAt] = [longToken(payer.id), Date.now()];
     const [wasBusy, version] = [payer.busy, payer.version];
     const answer = await send(agent, worker.url, { path: "/v1/check?plan=pro", headers: { authorization: `Bearer ${payer.token}` } });
     statuses[answer.status] = (statuses[answer.status] ?? 0) + 1;
@@ -71,10 +75,21 @@ export async function soak({ seconds }) {
     if (allowed !== payer.grants) wrong.push(`check of ${payer.id}: ${allowed} (${reason}, ${source}), not ${payer.grants}`);
   };
 
+  // Every memory of the isolate is full before the clock starts: its bounds are 4,096 tokens and as many payers.
+  say(`▸ Warming up: ${STRANGERS} strangers ask`);
+  const strangers = Array.from({ length: STRANGERS }, () => ({ path: "/v1/check?plan=pro", headers: { authorization: `Bearer ${longToken(newUser())}` } }));
+  await sendAll(worker.url, strangers, ({ status, text }) => {
+    if (status !== 200 || !text.includes('"allowed":false')) throw new Error(`a stranger was answered ${status} ${text}`);
+  });
+
   const begun = performance.now();
   const passed = () => (performance.now() - begun) / 1000;
-  const sample = () => memory.push({ at: passed(), worker: worker.resident(), store: residentOf(store.pid) });
-  const sampling = setInterval(sample, Math.max(250, seconds * 5));
+  const wasm = async () => JSON.parse((await send(agent, worker.url, { path: "/bench/memory" })).text);
+  const sample = async () => {
+    const { bytes, instances } = await wasm();
+    memory.push({ at: passed(), worker: worker.resident(), store: residentOf(store.pid), pages: bytes / 65_536, instances });
+  };
+  const sampling = setInterval(() => sample().catch((error) => wrong.push(String(error))), Math.max(250, seconds * 5));
   const telling = setInterval(() => say(`  … ${passed().toFixed(0)} s, ${checks} checks, ${hooks} webhooks, worker ${memory.at(-1)?.worker?.toFixed(0)} MiB`), 30_000);
   const sender = async () => {
     while (passed() < seconds) {
@@ -87,9 +102,9 @@ export async function soak({ seconds }) {
   try {
     await Promise.all(Array.from({ length: CONCURRENCY }, sender));
     const took = passed();
-    sample();
     clearInterval(sampling);
     clearInterval(telling);
+    await sample();
 
     // Every acknowledged delivery, in pages.
     const found = new Set();
@@ -106,13 +121,16 @@ export async function soak({ seconds }) {
     const different = payers.filter((payer) => payer.version > 0 && held.get(`i_${payer.id}`) !== payer.grants);
 
     const settled = memory.filter(({ at, worker: size }) => at >= took * WARM_UP && size !== null);
-    const part = (from, to) => settled.slice(Math.floor(settled.length * from), Math.ceil(settled.length * to)).map((one) => one.worker);
+    const part = (from, to) => settled.slice(Math.floor(settled.length * from), Math.ceil(settled.length * to));
     const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
-    const [early, late] = [mean(part(0, 0.2)), mean(part(0.8, 1))];
+    const [early, late] = [part(0, 0.2), part(0.8, 1)].map((samples) => mean(samples.map((one) => one.worker)));
+    const [pagesEarly, pagesLate] = [part(0, 0.2)[0].pages, memory.at(-1).pages];
     const result = {
       seconds: took, checks, hooks, duplicates, undecided, statuses,
       acknowledged: acknowledged.size, in_ledger: found.size, lost: lost.length, wrong: wrong.length, different: different.length,
       resident_mib: { first: memory[0]?.worker, after_warm_up: early, at_the_end: late, most: Math.max(...settled.map((one) => one.worker)) },
+      wasm_pages: { first: memory[0]?.pages, after_warm_up: pagesEarly, at_the_end: pagesLate },
+      wasm_instances: memory.at(-1).instances,
     };
     process.stdout.write(`${JSON.stringify(result, null, 1)}\n`);
     const failures = [
@@ -120,13 +138,15 @@ export async function soak({ seconds }) {
       wrong.length > 0 && `${wrong.length} wrong answers, first: ${wrong.slice(0, 3).join("; ")}`,
       different.length > 0 && `${different.length} payers are held otherwise than the last webhook told`,
       late > early * MOST_GROWTH && `the worker's memory grew from ${early.toFixed(0)} to ${late.toFixed(0)} MiB`,
+      pagesLate > pagesEarly * MOST_GROWTH && `the worker's WebAssembly grew from ${pagesEarly} to ${pagesLate} pages`,
+      memory.at(-1).instances !== 1 && "the core panicked",
       acknowledged.size === 0 && "no webhook was acknowledged",
     ].filter(Boolean);
     for (const failure of failures) say(`✗ ${failure}`);
     if (failures.length > 0) {
       say(worker.log.slice(-2_000));
       process.exitCode = 1;
-    } else say(`No webhook lost, no answer wrong, memory × ${(late / early).toFixed(2)}.`);
+    } else say(`No webhook lost, no answer wrong, memory × ${(late / early).toFixed(2)}, ${pagesLate} pages of WebAssembly.`);
     return result;
   } finally {
     clearInterval(sampling);

@@ -53,7 +53,8 @@ fn parse(criterion: &mut Criterion) {
 }
 
 fn check(criterion: &mut Criterion) {
-    let catalog = Catalog::parse(r#"{"basic":{"features":["export"]},"pro":{"includes":["basic"],"features":["api"]}}"#).unwrap();
+    let catalog =
+        Catalog::parse(r#"{"basic":{"features":["export"]},"pro":{"includes":["basic"],"features":["api"]}}"#).unwrap();
     let asked = Asked::from_query("plan=pro&feature=api").unwrap();
     let question = asked.questions.first().unwrap();
     for (name, reads) in [("snapshot", true), ("decide", false)] {

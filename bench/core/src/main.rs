@@ -25,7 +25,9 @@ fn main() {
     std::fs::create_dir_all(&folder).unwrap();
     let file = folder.join("store.sqlite");
     let mut connection = Connection::open(&file).unwrap();
-    connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA cache_size = -16000").unwrap();
+    connection
+        .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA cache_size = -16000")
+        .unwrap();
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).unwrap();
     connection.set_prepared_statement_cache_capacity(64);
     for migration in MIGRATIONS {
@@ -44,27 +46,24 @@ fn main() {
             transaction.commit().unwrap();
             held = end;
         }
-        connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
-        let bytes = std::fs::metadata(&file).unwrap().len();
+        let bytes = || {
+            connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+            std::fs::metadata(&file).unwrap().len()
+        };
+        let bytes_before = bytes();
 
         // Payers are asked for all over the table, in an order that repeats.
         let payer = |n: usize| (n * 7_919) % size;
-        let new = measured(|n| {
-            let statements = stored(payer(n), &format!("new_{size}_{n}"));
+        let delivered = |statements: &[Statement]| {
             let start = Instant::now();
-            let transaction = connection.transaction().unwrap();
-            run(&transaction, &statements);
+            let transaction = connection.unchecked_transaction().unwrap();
+            run(&transaction, statements);
             transaction.commit().unwrap();
             start.elapsed().as_nanos()
-        });
-        let duplicate = measured(|n| {
-            let statements = stored(payer(n), "seed");
-            let start = Instant::now();
-            let transaction = connection.transaction().unwrap();
-            run(&transaction, &statements);
-            transaction.commit().unwrap();
-            start.elapsed().as_nanos()
-        });
+        };
+        let new = measured(|n| delivered(&stored(payer(n), &format!("new_{size}_{n}"))));
+        let bytes_per_event = (bytes() - bytes_before) / SAMPLES as u64;
+        let duplicate = measured(|n| delivered(&stored(payer(n), "seed")));
         let check = measured(|n| {
             let id = format!("user_{}", payer(n));
             let payer = Payer::new(PayerKind::User, &id).unwrap();
@@ -75,7 +74,7 @@ fn main() {
         });
         println!(
             "{}",
-            serde_json::json!({"payers": size, "bytes": bytes, "webhook": new, "duplicate": duplicate, "check": check})
+            serde_json::json!({"payers": size, "bytes": bytes_before, "bytes_per_event": bytes_per_event, "webhook": new, "duplicate": duplicate, "check": check})
         );
     }
     drop(connection);
