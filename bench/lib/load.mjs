@@ -4,8 +4,20 @@ import { itemEvent, item, newUser, sign, subscriptionEvent, token, event, OTHER_
 
 export const CONCURRENCY = 16;
 
-/** One request over a kept connection: its status and its text. */
-export function send(agent, url, { method = "GET", path, headers = {}, body }) {
+/**
+ * One request over a kept connection: its status and its text. Where the connection was kept so long that workerd closed it just
+ * then, which it does after some seconds, the request goes out again, as Node's manual says of `reusedSocket`.
+ */
+export async function send(agent, url, request) {
+  try {
+    return await sendOnce(agent, url, request);
+  } catch (error) {
+    if (!error.wasKept || error.code !== "ECONNRESET") throw error;
+    return sendOnce(agent, url, request);
+  }
+}
+
+function sendOnce(agent, url, { method = "GET", path, headers = {}, body }) {
   return new Promise((resolve, reject) => {
     const length = body === undefined ? {} : { "content-length": Buffer.byteLength(body) };
     const call = httpRequest({ agent, host: url.hostname, port: url.port, method, path, headers: { ...headers, ...length } }, (answer) => {
@@ -14,7 +26,7 @@ export function send(agent, url, { method = "GET", path, headers = {}, body }) {
       answer.on("end", () => resolve({ status: answer.statusCode, text: Buffer.concat(chunks).toString() }));
       answer.on("error", reject);
     });
-    call.on("error", reject);
+    call.on("error", (error) => reject(Object.assign(error, { wasKept: call.reusedSocket })));
     call.end(body);
   });
 }

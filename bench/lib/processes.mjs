@@ -130,7 +130,9 @@ const worker :Workerd.Worker = (
     const file = path.join(self.folder, "config.capnp");
     writeFileSync(file, config);
     const binary = path.join(path.dirname(require.resolve("workerd/package.json")), "bin/workerd");
-    self.process = spawn(binary, ["serve", "--experimental", file], { stdio: ["ignore", "inherit", "pipe"] });
+    self.process = spawn(binary, ["serve", "--experimental", file], { stdio: ["ignore", "ignore", "pipe"] });
+    // However this process ends, that one does too.
+    process.once("exit", () => self.process.kill("SIGKILL"));
     self.process.stderr.setEncoding("utf8");
     self.log = "";
     // The newest of it; under load there may be much.

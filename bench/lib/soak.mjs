@@ -12,7 +12,7 @@ import { say } from "../../scripts/run.mjs";
 import { CONCURRENCY, longToken, send, sendAll } from "./load.mjs";
 import { Store, plangate, residentOf } from "./processes.mjs";
 
-const PAYERS = 4_000;
+const PAYERS = 3_000;
 /** Of every ten requests so many are webhooks; one in ten of those is sent twice. */
 const HOOKS_IN_TEN = 3;
 /** How often a payer comes with a new token. */
@@ -28,8 +28,9 @@ export async function soak({ seconds }) {
   const random = seeded(2026);
   const store = await Store.start();
   const worker = await plangate(store, BINDINGS, { watched: true });
-  // One more than the senders, so that looking at the memory waits for nobody.
-  const agent = new Agent({ keepAlive: true, maxSockets: CONCURRENCY + 1 });
+  const agent = new Agent({ keepAlive: true, maxSockets: CONCURRENCY });
+  // A connection of its own each time: one that idles between two looks may be closed just when it is used again.
+  const looks = new Agent({ keepAlive: false });
   const payers = Array.from({ length: PAYERS }, () => ({ id: newUser(), version: 0, grants: false, busy: false, at: Date.now() - 1_000_000, token: undefined, tokenAt: 0 }));
   const acknowledged = new Set();
   const wrong = [];
@@ -75,16 +76,26 @@ export async function soak({ seconds }) {
     if (allowed !== payer.grants) wrong.push(`check of ${payer.id}: ${allowed} (${reason}, ${source}), not ${payer.grants}`);
   };
 
-  // Every memory of the isolate is full before the clock starts: its bounds are 4,096 tokens and as many payers.
-  say(`▸ Warming up: ${STRANGERS} strangers ask`);
+  // Every memory of the isolate is full before the clock starts: its bounds are 4,096 tokens and as many payers. Then every
+  // payer is known, or memory would grow with what is learned of them.
+  say(`▸ Warming up: ${STRANGERS} strangers ask, ${PAYERS} payers subscribe`);
   const strangers = Array.from({ length: STRANGERS }, () => ({ path: "/v1/check?plan=pro", headers: { authorization: `Bearer ${longToken(newUser())}` } }));
   await sendAll(worker.url, strangers, ({ status, text }) => {
     if (status !== 200 || !text.includes('"allowed":false')) throw new Error(`a stranger was answered ${status} ${text}`);
   });
+  let introduced = 0;
+  const introduce = async () => {
+    while (introduced < PAYERS) {
+      const payer = payers[introduced++];
+      await hook(payer);
+      await check(payer);
+    }
+  };
+  await Promise.all(Array.from({ length: CONCURRENCY }, introduce));
 
   const begun = performance.now();
   const passed = () => (performance.now() - begun) / 1000;
-  const wasm = async () => JSON.parse((await send(agent, worker.url, { path: "/bench/memory" })).text);
+  const wasm = async () => JSON.parse((await send(looks, worker.url, { path: "/bench/memory" })).text);
   const sample = async () => {
     const { bytes, instances } = await wasm();
     memory.push({ at: passed(), worker: worker.resident(), store: residentOf(store.pid), pages: bytes / 65_536, instances });
@@ -131,6 +142,7 @@ export async function soak({ seconds }) {
       resident_mib: { first: memory[0]?.worker, after_warm_up: early, at_the_end: late, most: Math.max(...settled.map((one) => one.worker)) },
       wasm_pages: { first: memory[0]?.pages, after_warm_up: pagesEarly, at_the_end: pagesLate },
       wasm_instances: memory.at(-1).instances,
+      in_tenths: Array.from({ length: 10 }, (_, n) => memory.find(({ at }) => at >= (took * n) / 10)).map(({ worker: mib, pages }) => ({ mib: Math.round(mib), pages })),
     };
     process.stdout.write(`${JSON.stringify(result, null, 1)}\n`);
     const failures = [
@@ -152,6 +164,7 @@ export async function soak({ seconds }) {
     clearInterval(sampling);
     clearInterval(telling);
     agent.destroy();
+    looks.destroy();
     await worker.stop();
     await store.stop();
   }
