@@ -132,7 +132,9 @@ const worker :Workerd.Worker = (
     const binary = path.join(path.dirname(require.resolve("workerd/package.json")), "bin/workerd");
     self.process = spawn(binary, ["serve", "--experimental", file], { stdio: ["ignore", "ignore", "pipe"] });
     // However this process ends, that one does too.
-    process.once("exit", () => self.process.kill("SIGKILL"));
+    const kill = () => self.process.kill("SIGKILL");
+    process.once("exit", kill);
+    self.process.once("exit", () => process.off("exit", kill));
     self.process.stderr.setEncoding("utf8");
     self.log = "";
     // The newest of it; under load there may be much.
