@@ -1,6 +1,8 @@
 // What a webhook and a check cost in operations on D1 and KV. Numbers of the README's cost table.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
+import { PHASES } from "../../bench/lib/load.mjs";
 import { API_KEY, Plangate, event, item, itemEvent, newOrg, newUser, sign, subscriptionEvent, token } from "./harness.mjs";
 
 let plangate;
@@ -40,6 +42,17 @@ test("neither a duplicate nor news of a person writes a KV copy, an ignored even
   const later = { "x-test-clock": String(10_001) };
   assert.equal((await plangate.request("POST", "/webhooks/clerk", { headers: { ...delivery.headers, ...later }, body: `${delivery.body} ` })).status, 400);
   assert.equal(logged(), 2);
+});
+
+test("a forged, an expired and a missing token cost nothing", async () => {
+  const [head, claims, signature] = token(newUser()).split(".");
+  const forged = `${head}.${claims}.${signature[0] === "A" ? "B" : "A"}${signature.slice(1)}`;
+  const expired = token(newUser(), { exp: Math.floor(Date.now() / 1000) - 60 });
+  for (const authorization of [`Bearer ${forged}`, `Bearer ${expired}`, undefined]) {
+    const answer = await plangate.request("GET", "/v1/check?plan=pro", { headers: authorization === undefined ? {} : { authorization } });
+    assert.equal(answer.status, 401);
+    assert.deepEqual(operations(answer), {});
+  }
 });
 
 test("a warm check costs nothing, a cold one a KV read, and only a denial or a lost copy costs a D1 query", async () => {
@@ -96,4 +109,30 @@ test("entitlements are read from D1 once a second at most", async () => {
   const ask = () => plangate.request("GET", `/v1/entitlements?user_id=${user}`, { headers: { authorization: `Bearer ${API_KEY}` } });
   await plangate.restart();
   assert.deepEqual(operations(await ask()), { d1_query: 1, d1_statement: 1 });
+});
+
+test("every phase of the benchmark costs the operations that the cost of plangate is reckoned from", async () => {
+  const { phases } = JSON.parse(readFileSync(new URL("../../bench/measured.json", import.meta.url), "utf8"));
+  assert.deepEqual(Object.keys(phases).sort(), PHASES.map(({ name }) => name).sort());
+  const send = async ({ method = "GET", path, headers, body }) => {
+    const answer = await plangate.request(method, path, { headers: { ...headers, "x-test-faults": "rows" }, body });
+    return { status: answer.status, text: answer.text, operations: operations(answer) };
+  };
+  // What is counted by kind is there from now on.
+  await hook(sign(event("session.created", { id: "sess_0" })), "ignored");
+  for (const { name, make } of PHASES) {
+    const { before, between, requests, expect } = make(1);
+    for (const request of before) assert.equal((await send(request)).status, 200, name);
+    await between?.(await plangate.kv());
+    // `check-warm` and the webhooks are measured in an isolate that knows what came before, the others in one that does not.
+    if (!["check-warm", "hook-duplicate"].includes(name)) await plangate.restart();
+    // The first refusal in ten seconds is counted in D1.
+    if (name === "hook-forged") await send(requests[0]);
+    const answer = await send(requests[0]);
+    expect(answer, requests[0]);
+    const { d1_batch = 0, d1_query = 0, d1_statement = 0, rows_read = 0, rows_written = 0, kv_get = 0, kv_put = 0 } = answer.operations;
+    const measured = Object.fromEntries(Object.entries(phases[name].plangate.operations).map(([what, count]) => [what, Math.round(count)]));
+    assert.deepEqual({ d1_call: d1_batch + d1_query, d1_statement, rows_written, kv_get, kv_put, kv_delete: 0, rows_read: measured.rows_read }, measured, name);
+    assert.ok(rows_read <= measured.rows_read + 2, `${name} reads ${rows_read} rows, not ${measured.rows_read}`);
+  }
 });

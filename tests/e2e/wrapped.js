@@ -10,6 +10,7 @@
 //   kv_get              reading a copy fails;            kv_old   it is the one before
 //   kv_put              writing a copy fails;            kv_429   it fails as one write too many does
 //   kv_lost             writing a copy seems to succeed; kv_hold=X  it waits until `/test/release?X`
+//   rows                nothing fails; the rows that statements read and wrote are counted as well
 // `x-test-clock`, in milliseconds: the worker's clock is at least so far ahead from now on. It never goes back.
 import plangate from "./index.js";
 
@@ -40,6 +41,9 @@ function wrap(env, faults, counts, eventId) {
     await until(released, name);
   };
   const slow = () => given("d1_slow") && pause(Number(given("d1_slow")));
+  const countRows = ({ meta }) => {
+    for (const name of ["rows_read", "rows_written"]) counts[name] = (counts[name] ?? 0) + meta[name];
+  };
   const statement = (real) => ({
     real,
     bind: (...values) => statement(real.bind(...values)),
@@ -48,7 +52,11 @@ function wrap(env, faults, counts, eventId) {
       count("d1_statement");
       fail("d1");
       await slow();
-      return real.raw();
+      if (!faults.includes("rows")) return real.raw();
+      // Rows as arrays do not come with counts.
+      const answer = await real.all();
+      countRows(answer);
+      return answer.results.map((row) => Object.values(row));
     },
   });
   // Fails in the middle of the transaction, and only if the delivery's row is there.
@@ -65,6 +73,7 @@ function wrap(env, faults, counts, eventId) {
       const inside = given("d1_inside");
       if (inside !== undefined) real.splice(Number(inside), 0, midway());
       const results = await env.DB.batch(real);
+      if (faults.includes("rows")) results.forEach(countRows);
       await slow();
       await hold("d1_hold_after");
       fail("d1_after_commit");

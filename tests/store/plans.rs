@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use plangate::delivery::Verified;
 use plangate::event::{ParseError, Parsed};
 use plangate::ledger::Filter;
+use plangate::provider::{Ours, PROVIDERS};
 use plangate::store::sqlite::MIGRATIONS;
 use plangate::store::{LATEST_MIGRATION, Statement, health, history, ledger, snapshots, webhook};
 use plangate::time::Timestamp;
@@ -165,6 +167,143 @@ fn webhooks_and_checks_never_walk_a_table_that_grows() {
         "SELECT * FROM payments WHERE payment = ?1",
     ] {
         assert_eq!(walks(shop.connection(), sql).len(), 1, "{sql}");
+    }
+}
+
+/// The statements of every delivery there is an example of, of every provider, by the example's file.
+fn statements_of_examples() -> Vec<(String, Vec<Statement>)> {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let mut all = Vec::new();
+    for provider in PROVIDERS {
+        let mut files: Vec<_> =
+            fs::read_dir(data.join(provider.name())).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        let before = all.len();
+        for file in files {
+            let name = format!("{}/{}", provider.name(), file.file_name().unwrap().to_str().unwrap());
+            // What is expected of an example lies beside it.
+            if !name.ends_with(".json") || name.ends_with(".event.json") {
+                continue;
+            }
+            let body = fs::read(&file).unwrap();
+            let at = Timestamp::from_millis(NOW);
+            let verified = Verified::recorded(format!("e_{name}"), at, &body);
+            let parsed = provider.parse(&verified, &Ours::default());
+            all.push((name, webhook(provider.name(), &verified, &parsed, at).unwrap()));
+        }
+        assert!(all.len() > before, "no example of {}", provider.name());
+    }
+    all
+}
+
+#[test]
+fn every_table_that_a_webhook_or_a_check_reads_is_searched_by_an_index() {
+    let shop = Shop::new();
+    let mut texts: BTreeSet<&str> = statements_of_examples()
+        .iter()
+        .flat_map(|(_, statements)| statements.iter().map(|statement| statement.sql))
+        .collect();
+    let of_webhooks = [
+        "INSERT INTO deliveries",
+        "INSERT INTO records",
+        "INSERT INTO payments",
+        "INSERT INTO customers",
+        "INSERT INTO payers",
+        "UPDATE records",
+        "UPDATE payments",
+        "AS outcome",
+    ];
+    for part in of_webhooks {
+        assert_eq!(texts.iter().filter(|sql| sql.contains(part)).count(), 1, "{part}");
+    }
+    assert_eq!(texts.len(), of_webhooks.len(), "a statement that this test does not know");
+    texts.insert(snapshots((&payer("user_1"), Some(&payer("org_1"))), Timestamp::from_millis(NOW)).sql);
+
+    let mut searches = 0;
+    for sql in texts {
+        for step in steps_of_plan(shop.connection(), sql) {
+            if step.starts_with("SEARCH") {
+                searches += 1;
+                let by_key =
+                    [" USING INDEX ", " USING COVERING INDEX ", " USING PRIMARY KEY ", " USING INTEGER PRIMARY KEY "];
+                assert!(by_key.iter().any(|how| step.contains(how)), "{step} in\n{sql}");
+                assert!(!step.ends_with("(provider=?)"), "nearly all of a table: {step} in\n{sql}");
+            } else if step.starts_with("SCAN") {
+                // The parts of the event or of the question, and what is already found of the payer.
+                let is_small = step.contains("VIRTUAL TABLE")
+                    || step.contains("CONSTANT ROW")
+                    || ["SCAN who", "SCAN kept", "SCAN (subquery", "SCAN payers USING INDEX payers_erased"]
+                        .iter()
+                        .any(|small| step.starts_with(small));
+                assert!(is_small, "{step} in\n{sql}");
+            }
+        }
+    }
+    assert!(searches > 30, "{searches} searches");
+}
+
+#[test]
+fn the_work_of_every_providers_deliveries_does_not_grow_with_the_number_of_payers() {
+    let steps_among = |others: i64| -> Vec<(String, i32)> {
+        let shop = Shop::new();
+        load_others(&shop, others);
+        let steps = |statement: &Statement| {
+            let mut prepared = shop.connection().prepare(statement.sql).unwrap();
+            let mut rows = prepared.query(rusqlite::params_from_iter(&statement.params)).unwrap();
+            while rows.next().unwrap().is_some() {}
+            drop(rows);
+            prepared.get_status(rusqlite::StatementStatus::VmStep)
+        };
+        statements_of_examples()
+            .iter()
+            .map(|(name, statements)| (name.clone(), statements.iter().map(steps).sum()))
+            .collect()
+    };
+    let few = steps_among(10);
+    assert!(few.iter().all(|(_, steps)| *steps > 100), "{few:?}");
+    assert_eq!(steps_among(3_000), few);
+}
+
+/// Payers of every provider's, of whom the deliveries of a test do not tell: each with a record and a payment that name it, and
+/// with some that are its customer's.
+fn load_others(shop: &Shop, others: i64) {
+    let load = |table: &str, columns: &str, values: &str| {
+        let numbers = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT ?1)";
+        let sql = format!("{numbers} INSERT INTO {table} ({columns}) SELECT {values} FROM n");
+        shop.connection().execute(&sql, [others]).unwrap();
+    };
+    load("payers", "payer, version", "'user:other_' || n, 1");
+    for provider in PROVIDERS {
+        let name = provider.name();
+        load(
+            "customers",
+            "provider, id, payer, version",
+            &format!("'{name}', 'c_other_' || n, 'user:other_' || n, '0'"),
+        );
+        for version in ["0", ""] {
+            load(
+                "records",
+                "provider, id, payer, payer_version, customer, customer_version, plan_free, plan_version, status, \
+                 failed_attempts, occurred_at, event_id, version, trial_used",
+                &format!(
+                    "'{name}', 'i_other_{version}' || n, 'user:other_' || n, '{version}', 'c_other_' || n, '0', 0, '0', \
+                     'active', 0, 1, 'e', '0', 0"
+                ),
+            );
+            load(
+                "payments",
+                "provider, id, payer, payer_version, customer, status, created_at, occurred_at, event_id, version",
+                &format!(
+                    "'{name}', 'p_other_{version}' || n, 'user:other_' || n, '{version}', 'c_other_' || n, 'failed', 1, 1, \
+                     'e', '0'"
+                ),
+            );
+        }
+        load(
+            "deliveries",
+            "provider, event_id, payer, received_at, last_received_at, outcome",
+            &format!("'{name}', 'e_other_' || n, 'user:other_' || n, 1, 1, 'stored'"),
+        );
     }
 }
 
