@@ -189,7 +189,7 @@ fn statements_of_examples() -> Vec<(String, Vec<Statement>)> {
             let at = Timestamp::from_millis(NOW);
             let verified = Verified::recorded(format!("e_{name}"), at, &body);
             let parsed = provider.parse(&verified, &Ours::default());
-            all.push((name, webhook(provider.name(), &verified, &parsed, at).unwrap()));
+            all.push((name, webhook(provider.name(), &verified, &parsed, false, at).unwrap()));
         }
         assert!(all.len() > before, "no example of {}", provider.name());
     }
