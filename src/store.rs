@@ -37,20 +37,27 @@ static CUSTOMERS: &str = compact!(include_str!("store/customers.sql"));
 static LINK_RECORDS: &str = compact!(include_str!("store/link_records.sql"));
 static LINK_PAYMENTS: &str = compact!(include_str!("store/link_payments.sql"));
 // MATERIALIZED: `who` is named many times and would be looked for each time.
-static PAYERS: &str = compact!(
+static PAYERS: LazyLock<String> = LazyLock::new(|| {
+    let snapshot = compact!(include_str!("store/snapshot.sql"));
+    let snapshot = snapshot
+        .replace("who.payer", "payers.payer")
+        .replace("p.version", "version")
+        .replace("p.deleted_at", "deleted_at");
+    let payers = compact!(
+        "WITH who(payer) AS MATERIALIZED (",
+        include_str!("store/payer_of.sql"),
+        ")\n",
+        include_str!("store/payers.sql")
+    );
+    // Whose row did not change, as after a duplicate, is not read back.
+    format!("{payers} RETURNING payer, version, {snapshot} AS snapshot")
+});
+static SNAPSHOT: &str = compact!(
     "WITH who(payer) AS MATERIALIZED (",
     include_str!("store/payer_of.sql"),
-    ")\n",
-    include_str!("store/payers.sql")
-);
-static OUTCOME_AND_SNAPSHOT: &str = compact!(
-    "WITH who(payer) AS MATERIALIZED (",
-    include_str!("store/payer_of.sql"),
-    ")\nSELECT iif(d.attempts = d.read_attempt, d.outcome, 'duplicate') AS outcome,\n",
-    // A delivery that was seen before changes nothing, so there is nothing to read back, unless the answer to it was lost: ?4.
-    "iif(NOT ?4 AND d.attempts <> d.read_attempt, NULL,\n",
+    ")\nSELECT who.payer AS payer, coalesce(p.version, 0) AS version,\n",
     include_str!("store/snapshot.sql"),
-    ") AS snapshot, d.detail, who.payer, coalesce(p.version, 0) AS version FROM who JOIN deliveries d ON d.provider = ?1 AND d.event_id = ?2 LEFT JOIN payers p ON p.payer = who.payer"
+    " AS snapshot FROM who LEFT JOIN payers p ON p.payer = who.payer WHERE who.payer IS NOT NULL"
 );
 static SNAPSHOTS: &str = compact!(
     "WITH who(payer) AS (VALUES (?1), (?2))\nSELECT who.payer AS payer,\n",
@@ -122,8 +129,9 @@ pub struct Statement {
     pub params: Vec<Param>,
 }
 
-/// The statements of one webhook, to be run as one transaction. The last one answers one row, `outcome` and `snapshot`
-/// (the latter null when nobody knows whom the event is about, and for a duplicate unless `reads_duplicates_back`).
+/// The statements of one webhook, to be run as one transaction. The first one answers `outcome` and `detail`; the last one
+/// `payer`, `version` and `snapshot`, or nothing: when nobody knows whom the event is about, and for a duplicate, unless
+/// `reads_duplicates_back`.
 ///
 /// # Errors
 /// Never for what a provider sends; `serde_json`'s if the event cannot be written as JSON.
@@ -153,15 +161,17 @@ pub fn webhook(
         if !event.links.is_empty() || event.payments.iter().any(|payment| payment.payer.is_none()) {
             statements.push(Statement { sql: LINK_PAYMENTS, params: key() });
         }
-        statements.push(Statement { sql: PAYERS, params: key() });
+        statements.push(Statement { sql: &PAYERS, params: key_and_time(key(), now) });
+        if reads_duplicates_back {
+            statements.push(Statement { sql: SNAPSHOT, params: key_and_time(key(), now) });
+        }
     }
-    statements.push(outcome_and_snapshot(key(), now, reads_duplicates_back));
     Ok(statements)
 }
 
-fn outcome_and_snapshot(key: Vec<Param>, now: Timestamp, reads_duplicates_back: bool) -> Statement {
-    let params = key.into_iter().chain([now.into(), Param::Integer(reads_duplicates_back.into())]).collect();
-    Statement { sql: OUTCOME_AND_SNAPSHOT, params }
+fn key_and_time(mut key: Vec<Param>, now: Timestamp) -> Vec<Param> {
+    key.push(now.into());
+    key
 }
 
 fn ledger_row(
@@ -298,7 +308,7 @@ pub fn history(payer: &Payer, at: Timestamp, limit: u32) -> Statement {
     Statement { sql: HISTORY, params }
 }
 
-/// Derives the state anew from a row of the ledger, as one transaction that answers like [`webhook`]. Where nothing was
+/// Derives the state anew from a row of the ledger, as one transaction whose last statement answers like that of [`webhook`]. Where nothing was
 /// damaged nothing changes.
 #[must_use]
 pub fn reapply(provider: &str, event_id: &str, now: Timestamp) -> Vec<Statement> {
@@ -309,7 +319,7 @@ pub fn reapply(provider: &str, event_id: &str, now: Timestamp) -> Vec<Statement>
         Statement { sql: CUSTOMERS, params: key() },
         Statement { sql: LINK_RECORDS, params: key() },
         Statement { sql: LINK_PAYMENTS, params: key() },
-        outcome_and_snapshot(key(), now, true),
+        Statement { sql: SNAPSHOT, params: key_and_time(key(), now) },
     ]
 }
 

@@ -208,11 +208,10 @@ fn attempt(shop: &Shop, one: &Received, crash: Option<usize>, is_known: bool) ->
         });
         return Ok(());
     }
-    let mut last = Vec::new();
-    for statement in &one.statements {
-        last = run_statement(shop.connection(), statement);
-    }
-    let Some(Stored::Text(outcome)) = last.first().and_then(|row| row.first()) else { return Err("no outcome".into()) };
+    let answers: Vec<_> = one.statements.iter().map(|statement| run_statement(shop.connection(), statement)).collect();
+    let Some(Stored::Text(outcome)) = answers.first().and_then(|rows| rows.first()?.first()) else {
+        return Err("no outcome".into());
+    };
     let expected: &[Outcome] = match one.parsed {
         _ if is_known => &[Outcome::Duplicate],
         Ok(Parsed::Ignored { .. }) => &[Outcome::Ignored],

@@ -40,15 +40,15 @@ pub(super) async fn deliver(
     let reads_duplicates_back = isolate::an_answer_was_lost();
     let statements = store::webhook(provider, verified, parsed, reads_duplicates_back, now)
         .map_err(|error| Failure::Internal(error.to_string()))?;
-    let row = batch(env, &statements).await.map_err(|thrown| {
+    let answered = Batch::run(env, &statements).await.map_err(|thrown| {
         isolate::answer_lost();
         unavailable(WHAT, &thrown)
     })?;
     let strange = |cause: String| Failure::StoreUnavailable { what: WHAT, cause };
-    let outcome = column(&row, "outcome").ok_or_else(|| strange("the batch answered no outcome".into()))?;
+    let outcome = answered.text(0, "outcome").ok_or_else(|| strange("the batch answered no outcome".into()))?;
     let outcome = Outcome::parse(&outcome).map_err(|error| strange(error.to_string()))?;
-    let is_tied = outcome != Outcome::Duplicate && column(&row, "detail").as_deref() == Some(store::TIED);
-    Ok(Delivered { outcome, snapshot: Fresh::of(&row), is_tied })
+    let is_tied = outcome != Outcome::Duplicate && answered.text(0, "detail").as_deref() == Some(store::TIED);
+    Ok(Delivered { outcome, snapshot: answered.fresh(), is_tied })
 }
 
 /// What became of a delivery.
@@ -108,9 +108,8 @@ pub(super) async fn reapply(
     now: Timestamp,
 ) -> Result<Option<Fresh>, Failure> {
     let statements = store::reapply(provider, event_id, now);
-    let row =
-        batch(env, &statements).await.map_err(|thrown| unavailable("the event could not be replayed", &thrown))?;
-    Ok(Fresh::of(&row))
+    let answered = Batch::run(env, &statements).await;
+    Ok(answered.map_err(|thrown| unavailable("the event could not be replayed", &thrown))?.fresh())
 }
 
 /// Notes in the ledger what an operator did.
@@ -298,11 +297,6 @@ fn kv(env: &Env) -> Result<Kv, JsValue> {
         .ok_or_else(|| JsValue::from("the KV binding ENTITLEMENTS is missing"))
 }
 
-/// Runs the statements as one transaction; answers the only row of the last one.
-async fn batch(env: &Env, statements: &[Statement]) -> Result<JsValue, JsValue> {
-    Batch::run(env, statements).await?.last_row()
-}
-
 /// What the statements of one transaction answered.
 pub(super) struct Batch(Array);
 
@@ -318,8 +312,9 @@ impl Batch {
         Ok(rows.get(0))
     }
 
-    fn last_row(&self) -> Result<JsValue, JsValue> {
-        self.first_row(self.0.length().saturating_sub(1))
+    /// The snapshot that the last statement answers, if it answers one.
+    fn fresh(&self) -> Option<Fresh> {
+        Fresh::of(&self.first_row(self.0.length().saturating_sub(1)).ok()?)
     }
 
     /// A column of the first row of a statement, if it is text.

@@ -70,3 +70,4 @@ ON CONFLICT (provider, event_id) DO UPDATE SET
   detail = iif(event IS NULL AND excluded.event IS NOT NULL, excluded.detail, detail),
   body = iif(event IS NULL AND excluded.event IS NOT NULL, NULL, body),
   event = coalesce(event, excluded.event)
+RETURNING iif(attempts = read_attempt, outcome, 'duplicate') AS outcome, detail

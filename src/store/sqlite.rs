@@ -66,18 +66,17 @@ impl SqliteStore {
     ) -> Result<(Outcome, Option<Snapshot>), Error> {
         let statements = webhook(provider, verified, parsed, false, now)?;
         let transaction = self.connection.transaction()?;
-        let mut last = None;
+        let mut answers = Vec::with_capacity(statements.len());
         for statement in &statements {
-            last = run(&transaction, statement)?.into_iter().next_back();
+            answers.push(run(&transaction, statement)?.into_iter().next());
         }
         transaction.commit()?;
-        let row = last.ok_or("the batch answered nothing")?;
-        let text = |index: usize| match row.get(index) {
-            Some(Value::Text(text)) => Some(text.as_str()),
+        let text = |row: Option<&Option<Vec<Value>>>, index: usize| match row?.as_ref()?.get(index)? {
+            Value::Text(text) => Some(text.clone()),
             _ => None,
         };
-        let outcome = Outcome::parse(text(0).ok_or("the batch answered no outcome")?)?;
-        Ok((outcome, text(1).map(Snapshot::parse).transpose()?))
+        let outcome = Outcome::parse(&text(answers.first(), 0).ok_or("the batch answered no outcome")?)?;
+        Ok((outcome, text(answers.last(), 2).as_deref().map(Snapshot::parse).transpose()?))
     }
 
     /// Reads what is held of the records of this reading, and what else of its records the payer has that is not over.

@@ -180,9 +180,10 @@ impl Shop {
     /// Runs the statements of one delivery on the open transaction.
     pub fn run(&self, sent: &Sent, parsed: &Result<Parsed, ParseError>) -> Ran {
         let (mut state_rows, mut payer_rows) = (0, 0);
-        let mut last = None;
+        let mut first = None;
         for statement in webhook("clerk", &sent.verified(), parsed, false, Timestamp::from_millis(NOW)).unwrap() {
-            last = run_statement(self.connection(), &statement).into_iter().next();
+            let row = run_statement(self.connection(), &statement).into_iter().next();
+            first.get_or_insert(row);
             let writes = |table: &str| statement.sql.contains(&format!("INSERT INTO {table} "));
             let rows = self.connection().changes();
             if writes("records") || writes("payments") {
@@ -191,7 +192,7 @@ impl Shop {
                 payer_rows += rows;
             }
         }
-        let Some(Stored::Text(outcome)) = last.unwrap().into_iter().next() else { panic!("no outcome") };
+        let Some(Stored::Text(outcome)) = first.flatten().unwrap().into_iter().next() else { panic!("no outcome") };
         Ran { outcome: Outcome::parse(&outcome).unwrap(), state_rows, payer_rows }
     }
 

@@ -749,14 +749,16 @@ fn attempt(shop: &Shop, step: &Step, crash: Option<usize>, is_known: bool) -> Re
         return Ok(());
     }
     let mut state_rows = 0;
-    let mut last = Vec::new();
+    let mut answers = Vec::new();
     for statement in &step.statements {
-        last = run_statement(shop.connection(), statement);
+        answers.push(run_statement(shop.connection(), statement));
         if statement.sql.starts_with("INSERT INTO records ") || statement.sql.starts_with("INSERT INTO payments ") {
             state_rows += shop.connection().changes();
         }
     }
-    let Some(Stored::Text(outcome)) = last.first().and_then(|row| row.first()) else { return Err("no outcome".into()) };
+    let Some(Stored::Text(outcome)) = answers.first().and_then(|rows| rows.first()?.first()) else {
+        return Err("no outcome".into());
+    };
     let expected = match (is_known, state_rows > 0 || !step.shows_state) {
         (true, _) => Outcome::Duplicate,
         (false, true) => Outcome::Stored,

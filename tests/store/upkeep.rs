@@ -46,7 +46,7 @@ fn batch(shop: &Shop, statements: &[Statement]) -> Vec<Vec<Vec<Stored>>> {
 /// Delivers at a time.
 fn deliver(shop: &Shop, sent: &Sent, now: i64) -> Outcome {
     let rows = batch(shop, &webhook("clerk", &sent.verified(), &sent.parse(), false, at(now)).unwrap());
-    let Some(Stored::Text(outcome)) = rows.last().unwrap()[0].first() else { panic!("no outcome") };
+    let Some(Stored::Text(outcome)) = rows.first().unwrap()[0].first() else { panic!("no outcome") };
     Outcome::parse(outcome).unwrap()
 }
 
