@@ -7,9 +7,11 @@ mod caller;
 mod catalog;
 mod check;
 mod explain;
+mod gate;
 mod health;
 mod isolate;
 mod keys;
+mod limits;
 mod log;
 mod outbound;
 mod reconcile;
@@ -29,6 +31,7 @@ use worker::{Env, web_sys};
 use self::bindings::ExecutionContext;
 use self::request::Request;
 use self::response::{Failure, Reply};
+use crate::gate::is_own;
 use crate::provider;
 use crate::settings::Settings;
 use crate::time::Timestamp;
@@ -95,7 +98,11 @@ impl Edge<'_> {
             return answer;
         }
         if let Some(what) = path.strip_prefix("/admin/") {
-            return outlined(admin::handle(self, what)).await;
+            let answer = outlined(admin::handle(self, what)).await;
+            if matches!(answer, Err(Failure::NotTheOperator)) {
+                limits::count(self, Some(limits::stranger(self))).await?;
+            }
+            return answer;
         }
         match path {
             "/v1/check" | "/v1/entitlements" | "/v1/sync" if self.request.method() == "OPTIONS" => Ok(self.preflight()),
@@ -111,6 +118,8 @@ impl Edge<'_> {
                 self.allow(&["POST"])?;
                 outlined(check::sync(self)).await
             }
+            // No preflight: a proxy may ask with its client's method.
+            "/v1/gate" => outlined(gate::gate(self)).await,
             "/v1/explain" => {
                 self.allow(&["GET", "HEAD"])?;
                 outlined(explain::explain(self)).await
@@ -125,7 +134,8 @@ impl Edge<'_> {
             }
             #[cfg(feature = "panic-probe")]
             "/panic-probe" => probe(self).await,
-            _ => Err(Failure::NotFound),
+            _ if is_own(path) => Err(Failure::NotFound),
+            _ => outlined(gate::serve(self)).await,
         }
     }
 
@@ -158,7 +168,7 @@ impl Edge<'_> {
             Some(origin) => reply
                 .with("access-control-allow-origin", origin)
                 .with("access-control-allow-credentials", "true")
-                .with("access-control-expose-headers", "etag, x-request-id"),
+                .with("access-control-expose-headers", "etag, retry-after, x-request-id"),
             None => reply,
         }
     }

@@ -89,6 +89,24 @@ extern "C" {
     #[wasm_bindgen(method, structural, catch)]
     pub(super) fn cancel(this: &Reader) -> Result<Promise, JsValue>;
 
+    /// An object of R2.
+    pub(super) type R2Object;
+
+    #[wasm_bindgen(method, structural, getter)]
+    pub(super) fn size(this: &R2Object) -> f64;
+
+    #[wasm_bindgen(method, structural, getter, js_name = httpEtag)]
+    pub(super) fn http_etag(this: &R2Object) -> String;
+
+    #[wasm_bindgen(method, structural, getter)]
+    pub(super) fn uploaded(this: &R2Object) -> js_sys::Date;
+
+    /// Cloudflare's rate limiting.
+    pub(super) type RateLimiter;
+
+    #[wasm_bindgen(method, structural, catch)]
+    pub(super) fn limit(this: &RateLimiter, options: &JsValue) -> Result<Promise, JsValue>;
+
     /// What a reader has read.
     pub(super) type Chunk;
 
@@ -109,6 +127,43 @@ extern "C" {
 
     #[wasm_bindgen(js_namespace = console, js_name = error)]
     pub(super) fn console_error(line: &str);
+}
+
+#[wasm_bindgen(module = "/src/edge/content.js")]
+extern "C" {
+    /// One letter case and one form of Unicode.
+    #[wasm_bindgen(js_name = fold)]
+    pub(super) fn fold_unicode(text: &str) -> String;
+
+    /// The answer of a binding, or of an origin where there is none, as it streams.
+    #[wasm_bindgen(js_name = passOn, catch)]
+    pub(super) fn pass_on(
+        fetcher: &JsValue,
+        request: &worker::web_sys::Request,
+        url: &str,
+        told: &str,
+        has_our_key: bool,
+        is_gated: bool,
+    ) -> Result<Promise, JsValue>;
+
+    /// An object of a bucket, or null.
+    #[wasm_bindgen(js_name = look, catch)]
+    pub(super) fn look_at_object(bucket: &JsValue, key: &str, method: &str, is_plain: bool)
+    -> Result<Promise, JsValue>;
+
+    /// The answer with an object.
+    #[wasm_bindgen(js_name = serve, catch)]
+    #[expect(clippy::too_many_arguments, reason = "an object of them would have to be made and taken apart again")]
+    pub(super) fn serve_object(
+        bucket: &JsValue,
+        key: &str,
+        method: &str,
+        object: &R2Object,
+        status: u16,
+        first: f64,
+        last: f64,
+        is_gated: bool,
+    ) -> Result<Promise, JsValue>;
 }
 
 /// A binding or variable of the environment; `None` when it is not there.
