@@ -31,7 +31,7 @@ use worker::{Env, web_sys};
 use self::bindings::ExecutionContext;
 use self::request::Request;
 use self::response::{Failure, Reply};
-use crate::gate::is_own;
+use crate::gate::{is_for_a_person, is_own};
 use crate::provider;
 use crate::settings::Settings;
 use crate::time::Timestamp;
@@ -59,7 +59,17 @@ pub fn fetch(request: web_sys::Request, env: Env, context: JsValue) -> Result<Js
         let request = Request::new(request);
         let settings = isolate::settings(&env);
         let edge = Edge { request: &request, env: &env, context: &context, settings: &settings, now };
-        let reply = edge.route().await.unwrap_or_else(|failure| edge.refuse(&failure));
+        let reply = match edge.route().await {
+            Ok(reply) => reply,
+            Err(failure) => {
+                let counted = if failure.is_of_a_stranger() {
+                    limits::count(&edge, &|| limits::stranger(&edge)).await
+                } else {
+                    Ok(())
+                };
+                edge.refuse(&counted.err().unwrap_or(failure))
+            }
+        };
         let reply = edge.with_cors(reply);
         reply.into_response(&request.id()).map(JsValue::from)
     })
@@ -98,11 +108,7 @@ impl Edge<'_> {
             return answer;
         }
         if let Some(what) = path.strip_prefix("/admin/") {
-            let answer = outlined(admin::handle(self, what)).await;
-            if matches!(answer, Err(Failure::NotTheOperator)) {
-                limits::count(self, Some(limits::stranger(self))).await?;
-            }
-            return answer;
+            return outlined(admin::handle(self, what)).await;
         }
         match path {
             "/v1/check" | "/v1/entitlements" | "/v1/sync" if self.request.method() == "OPTIONS" => Ok(self.preflight()),
@@ -152,7 +158,21 @@ impl Edge<'_> {
                 .with("request.path", self.request.path())
                 .write();
         }
-        Reply::problem(failure, &self.request.id())
+        let reply = Reply::problem(failure, &self.request.id());
+        // At the gates there may be a person, who is shown a page.
+        let path = self.request.path();
+        if path != "/v1/gate" && is_own(path) { reply } else { self.with_page(reply, failure) }
+    }
+
+    fn with_page(&self, reply: Reply, failure: &Failure) -> Reply {
+        let accept = self.request.header("accept").unwrap_or_default();
+        let link = match failure {
+            Failure::NotEntitled { upgrade_url, .. } => upgrade_url.as_deref().map(|url| ("See the plans", url)),
+            _ if failure.is_of_a_stranger() => self.settings.sign_in_url.as_deref().map(|url| ("Sign in", url)),
+            _ => None,
+        };
+        let reply = reply.with("cache-control", response::NEVER_CACHED).with("vary", response::VARIES);
+        if is_for_a_person(self.request.method(), &accept) { reply.as_page(failure, link) } else { reply }
     }
 
     /// The origin that asks, if it is one that may read the answer.

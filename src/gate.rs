@@ -1,13 +1,11 @@
 //! Content behind a plan: which rule a path falls under, and who is answered with a page.
 //!
-//! In scope: `GATES`, the paths of requests, ranges of an object. Not in scope: who asks ([`crate::session`]) and what they
+//! In scope: `GATES`, the paths of requests. Not in scope: who asks ([`crate::session`]) and what they
 //! hold ([`crate::decide`](mod@crate::decide)).
 
 mod path;
-mod range;
 
 pub use path::{BadPath, Path};
-pub use range::{Condition as Precondition, Range, Validators, precondition, range};
 
 use std::borrow::Cow;
 
@@ -241,10 +239,15 @@ pub fn is_for_a_person(method: &str, accept: &str) -> bool {
 /// whole /64 of IPv6 to ask from.
 #[must_use]
 pub fn network(address: &str) -> String {
-    if !address.contains(':') {
-        return address.to_owned();
+    let (mut kept, mut colons) = (String::new(), 0_u8);
+    for c in address.chars() {
+        if c == ':' {
+            colons = colons.saturating_add(1);
+            if colons == 4 || kept.ends_with(':') {
+                break;
+            }
+        }
+        kept.push(c);
     }
-    let before_zeros = address.split_once("::").map_or(address, |(before, _)| before);
-    let end = before_zeros.match_indices(':').nth(3).map_or(before_zeros.len(), |(at, _)| at);
-    before_zeros.get(..end).unwrap_or_default().to_owned()
+    kept
 }

@@ -412,19 +412,24 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     fn gateway(&mut self) -> Gateway {
         let Some(json) = self.text("GATES") else { return Gateway::Off };
         let rules = Rules::parse(&json).map_err(|error| self.unusable("GATES", error)).ok();
-        let assets = self.text("ASSETS").map(|_| Content::Assets);
-        let bucket = self.text("CONTENT").map(|_| Content::Bucket);
-        let origins = self.origins("ORIGIN").into_iter();
-        let mut all = assets.into_iter().chain(bucket).chain(origins.map(Content::Origin));
-        match (rules, all.next(), all.next()) {
-            (Some(rules), Some(content), None) => Gateway::On { rules, content },
-            (Some(_), None, _) if self.text("ORIGIN").is_some() => Gateway::Unusable,
-            (Some(_), _, _) => {
-                self.unusable("GATES", "needs one of ASSETS, CONTENT and ORIGIN, and not several of them");
-                Gateway::Unusable
+        let mut all = self.origins("ORIGIN");
+        let is_origin_wrong = all.is_empty() && self.text("ORIGIN").is_some();
+        all.extend(["ASSETS", "CONTENT"].into_iter().filter_map(|name| self.text(name).map(|_| name.to_owned())));
+        match (rules, all.pop()) {
+            (Some(rules), Some(name)) if all.is_empty() && !is_origin_wrong => {
+                let content = match name.as_str() {
+                    "ASSETS" => Content::Assets,
+                    "CONTENT" => Content::Bucket,
+                    _ => Content::Origin(name),
+                };
+                return Gateway::On { rules, content };
             }
-            (None, _, _) => Gateway::Unusable,
+            (Some(_), _) if !is_origin_wrong => {
+                self.unusable("GATES", "needs one of ASSETS, CONTENT and ORIGIN, and not several of them");
+            }
+            _ => {}
         }
+        Gateway::Unusable
     }
 
     fn link(&mut self, name: &str) -> Option<String> {

@@ -89,24 +89,6 @@ extern "C" {
     #[wasm_bindgen(method, structural, catch)]
     pub(super) fn cancel(this: &Reader) -> Result<Promise, JsValue>;
 
-    /// An object of R2.
-    pub(super) type R2Object;
-
-    #[wasm_bindgen(method, structural, getter)]
-    pub(super) fn size(this: &R2Object) -> f64;
-
-    #[wasm_bindgen(method, structural, getter, js_name = httpEtag)]
-    pub(super) fn http_etag(this: &R2Object) -> String;
-
-    #[wasm_bindgen(method, structural, getter)]
-    pub(super) fn uploaded(this: &R2Object) -> js_sys::Date;
-
-    /// Cloudflare's rate limiting.
-    pub(super) type RateLimiter;
-
-    #[wasm_bindgen(method, structural, catch)]
-    pub(super) fn limit(this: &RateLimiter, options: &JsValue) -> Result<Promise, JsValue>;
-
     /// What a reader has read.
     pub(super) type Chunk;
 
@@ -131,6 +113,10 @@ extern "C" {
 
 #[wasm_bindgen(module = "/src/edge/content.js")]
 extern "C" {
+    /// Whether somebody may go on, by a binding of rate limiting.
+    #[wasm_bindgen(js_name = mayGoOn, catch)]
+    pub(super) fn may_go_on(limiter: &JsValue, key: &str) -> Result<Promise, JsValue>;
+
     /// One letter case and one form of Unicode.
     #[wasm_bindgen(js_name = fold)]
     pub(super) fn fold_unicode(text: &str) -> String;
@@ -146,22 +132,12 @@ extern "C" {
         is_gated: bool,
     ) -> Result<Promise, JsValue>;
 
-    /// An object of a bucket, or null.
-    #[wasm_bindgen(js_name = look, catch)]
-    pub(super) fn look_at_object(bucket: &JsValue, key: &str, method: &str, is_plain: bool)
-    -> Result<Promise, JsValue>;
-
-    /// The answer with an object.
-    #[wasm_bindgen(js_name = serve, catch)]
-    #[expect(clippy::too_many_arguments, reason = "an object of them would have to be made and taken apart again")]
-    pub(super) fn serve_object(
+    /// The answer with an object of a bucket, as it streams; undefined where there is none.
+    #[wasm_bindgen(js_name = fromBucket, catch)]
+    pub(super) fn from_bucket(
         bucket: &JsValue,
+        request: &worker::web_sys::Request,
         key: &str,
-        method: &str,
-        object: &R2Object,
-        status: u16,
-        first: f64,
-        last: f64,
         is_gated: bool,
     ) -> Result<Promise, JsValue>;
 }

@@ -28,9 +28,9 @@ impl Caller {
     ///
     /// Whoever it is must not have asked too often.
     pub(super) async fn of(edge: &Edge<'_>) -> Result<Self, Failure> {
-        let caller = Self::verified(edge).await;
-        limits::count(edge, limits::counted(edge, &caller)).await?;
-        caller
+        let caller = Self::verified(edge).await?;
+        limits::count(edge, &|| limits::key_of(edge, &caller)).await?;
+        Ok(caller)
     }
 
     async fn verified(edge: &Edge<'_>) -> Result<Self, Failure> {
@@ -53,14 +53,12 @@ impl Caller {
     }
 
     /// Verifies a server, where nobody else may ask.
-    pub(super) async fn server_of(edge: &Edge<'_>) -> Result<Self, Failure> {
+    pub(super) fn server_of(edge: &Edge<'_>) -> Result<Self, Failure> {
         let header = edge.request.header("authorization");
-        let server = match header.as_deref().and_then(bearer) {
+        match header.as_deref().and_then(bearer) {
             Some(presented) if presented.split('.').count() != 3 => server(edge, presented),
             _ => Err(Failure::ServerKeyRequired),
-        };
-        limits::count(edge, limits::counted(edge, &server)).await?;
-        server
+        }
     }
 
     /// The payers that the question is about: the user before the organization.

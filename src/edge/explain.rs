@@ -20,7 +20,7 @@ use crate::time::{DAY_MS, Timestamp};
 /// 5. The facts are today's, or what those events tell that were known at a time that is past.
 pub(super) async fn explain(edge: &Edge<'_>) -> Result<Reply, Failure> {
     // 1.
-    let caller = Caller::server_of(edge).await?;
+    let caller = Caller::server_of(edge)?;
     let catalog = catalog::current(edge).await?;
 
     // 2.

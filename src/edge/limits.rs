@@ -1,10 +1,7 @@
 //! How often somebody may ask, by Cloudflare's rate limiting, where the operator bound it.
 
-use js_sys::Reflect;
-use wasm_bindgen::{JsCast, JsValue};
-
 use super::Edge;
-use super::bindings::{RateLimiter, binding, message, object};
+use super::bindings::{binding, may_go_on, message};
 use super::caller::{self, Caller};
 use super::log::Line;
 use super::response::Failure;
@@ -13,33 +10,25 @@ use crate::gate::network;
 
 const BINDING: &str = "RATE_LIMITER";
 
-/// Who is counted: people each by themselves, servers by their key, and whoever was refused by their network, so that nobody can
-/// try keys for long. Nobody is where nothing is wrong with the caller, but with us.
-pub(super) fn counted(edge: &Edge<'_>, caller: &Result<Caller, Failure>) -> Option<String> {
+/// What a caller is counted under: people each by themselves, servers by their key.
+pub(super) fn key_of(edge: &Edge<'_>, caller: &Caller) -> String {
     match caller {
-        Ok(Caller::Session(session)) => Some(session.user.key()),
-        Ok(Caller::Server) => Some(["key:", &caller::number_of_key(edge).unwrap_or_default().to_string()].concat()),
-        Err(failure) if failure.is_refusal() => Some(stranger(edge)),
-        Err(_) => None,
+        Caller::Session(session) => session.user.key(),
+        Caller::Server => ["key:", &caller::number_of_key(edge).unwrap_or_default().to_string()].concat(),
     }
 }
 
-/// A caller who was refused and did not prove to be anybody.
+/// What somebody is counted under who did not prove to be anybody: their network, so that nobody can try keys for long.
 pub(super) fn stranger(edge: &Edge<'_>) -> String {
     ["ip:", &network(&edge.request.header("cf-connecting-ip").unwrap_or_default())].concat()
 }
 
 /// Counts a request, and refuses it when there were too many. A limiter that does not answer limits nobody: it protects our bill,
 /// and nothing that was paid for.
-pub(super) async fn count(edge: &Edge<'_>, key: Option<String>) -> Result<(), Failure> {
-    let (Some(key), Some(limiter)) = (key, binding(edge.env, BINDING)) else { return Ok(()) };
-    let limiter: RateLimiter = limiter.unchecked_into();
-    let asked = object([("key", key.into())]).and_then(|options| limiter.limit(&options));
-    let outcome = settled(asked).await.and_then(|outcome| Reflect::get(&outcome, &"success".into()));
-    match outcome {
-        Ok(success) if success == JsValue::FALSE => {
-            Err(Failure::RateLimited { retry_after_secs: edge.settings.rate_limit_secs })
-        }
+pub(super) async fn count(edge: &Edge<'_>, key: &dyn Fn() -> String) -> Result<(), Failure> {
+    let Some(limiter) = binding(edge.env, BINDING) else { return Ok(()) };
+    match settled(may_go_on(&limiter, &key())).await {
+        Ok(answer) if answer == false => Err(Failure::RateLimited { retry_after_secs: edge.settings.rate_limit_secs }),
         Ok(_) => Ok(()),
         Err(thrown) => {
             Line::warn(format!("{BINDING} did not answer: {}", message(&thrown)))

@@ -15,6 +15,14 @@ use crate::question::QuestionError;
 use crate::session::TokenError;
 use crate::upkeep::UpkeepError;
 
+/// No cache keeps it, not even the caller's own.
+pub(super) const NEVER_CACHED: &str = "private, no-store";
+/// What an answer at a gate depends on.
+pub(super) const VARIES: &str = "Accept, Authorization, Cookie";
+/// The beginning of a page.
+const PAGE: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
+    <meta name=\"viewport\" content=\"width=device-width\">\
+    <style>body{font:1.1rem/1.6 system-ui;max-width:32rem;margin:15vh auto;padding:1rem}</style><title>";
 /// What a browser may do with an answer that it is shown by itself: nothing.
 const CSP: &str = "content-security-policy";
 
@@ -41,19 +49,15 @@ impl Reply {
         Self { content: Some(response), ..Self::empty(200) }
     }
 
-    /// What a person is shown instead of content: why, and where to go.
-    pub(super) fn page(failure: &Failure, link: Option<(&str, &str)>, request_id: &str) -> Self {
-        let Answer { title, .. } = failure.answer();
-        let link = link.map(|(text, url)| format!("<p><a href=\"{}\">{text}</a></p>", url.replace('&', "&amp;")));
-        let page = format!(
-            "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-             <title>{title}</title><style>body{{font:1.1rem/1.6 system-ui;max-width:32rem;margin:15vh auto;padding:1rem}}</style>\
-             <h1>{title}</h1>{}",
-            link.unwrap_or_default(),
-        );
-        // The status and the headers are those that a program would get.
-        Self { body: Some(page), ..Self::problem(failure, request_id) }
-            .with("content-type", "text/html; charset=utf-8")
+    /// The same for a person: what is wrong, and where to go.
+    pub(super) fn as_page(mut self, failure: &Failure, link: Option<(&str, &str)>) -> Self {
+        let title = failure.answer().title;
+        let link = match link {
+            Some((text, url)) => ["<p><a href=\"", &url.replace('&', "&amp;"), "\">", text, "</a></p>"].concat(),
+            None => String::new(),
+        };
+        self.body = Some([PAGE, title, "</title><h1>", title, "</h1>", &link].concat());
+        self.with("content-type", "text/html; charset=utf-8")
             .with(CSP, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
     }
 
@@ -284,9 +288,9 @@ impl Failure {
         Answer { status, code, title }
     }
 
-    /// Whether the caller is told who they are or what they hold, or rather not.
-    pub(super) fn is_refusal(&self) -> bool {
-        matches!(self.answer().status, 401 | 403)
+    /// Whether the caller did not prove to be anybody.
+    pub(super) fn is_of_a_stranger(&self) -> bool {
+        self.answer().status == 401
     }
 
     /// What callers switch on.
