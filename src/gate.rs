@@ -198,7 +198,8 @@ pub fn identity(payers: &[Payer], answer: &CheckAnswer) -> Vec<(&'static str, St
         reason(answer),
         answer.valid_until.map(|until| until.to_string()),
     ];
-    HEADERS.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?))).collect()
+    // All of them, empty where there is nothing to tell: a proxy that copies what is there would else leave its client's.
+    HEADERS.into_iter().zip(values.map(Option::unwrap_or_default)).collect()
 }
 
 /// The reason of an answer, as it is written in JSON.

@@ -481,6 +481,11 @@ fn what_is_told_upstream_is_safe_in_a_header() {
     assert_eq!(told[0], ("x-plangate-user", "u%0D%0Ax-evil:%201%20%25%C3%A9".to_owned()));
     assert_eq!(told[1], ("x-plangate-org", "org_1".to_owned()));
     assert!(told.contains(&("x-plangate-reason", "no_subscription".to_owned())), "{told:?}");
+    assert_eq!(
+        told.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+        HEADERS,
+        "each is told, if only to clear another's"
+    );
     for (name, value) in told {
         assert!(HEADERS.contains(&name));
         assert!(value.bytes().all(|b| b.is_ascii_graphic()), "{name}: {value}");

@@ -31,7 +31,7 @@ export async function passOn(fetcher, request, url, told, hasOurKey, isGated) {
   const headers = new Headers(request.headers);
   // Nobody but us tells who was let through. Some servers take `_` for `-`.
   for (const name of [...headers.keys()]) if (/^x[-_]plangate[-_]/i.test(name)) headers.delete(name);
-  for (const [name, value] of Object.entries(JSON.parse(told))) headers.set(name, value);
+  for (const [name, value] of Object.entries(JSON.parse(told))) if (value) headers.set(name, value);
   if (hasOurKey) headers.delete("authorization");
   const { protocol, host } = new URL(request.url);
   headers.set("x-forwarded-proto", protocol.slice(0, -1));

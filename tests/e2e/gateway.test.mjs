@@ -60,6 +60,7 @@ describe("an origin", () => {
         })) response.setHeader(name, value);
         if (request.headers["if-none-match"] === '"v1"') return response.writeHead(304).end();
         if (request.url.endsWith("/moved")) return response.writeHead(302, { location: "https://elsewhere.example/" }).end();
+        if (request.method === "HEAD") return response.writeHead(200, { "content-length": "7" }).end();
         if (request.headers.range === "bytes=2-4") return response.writeHead(206, { "content-range": "bytes 2-4/7" }).end("NTE");
         if (request.url.endsWith("/stream")) {
           response.write("first");
@@ -149,7 +150,7 @@ describe("an origin", () => {
   });
 
   test("a body is passed on as it comes, before it ends", async () => {
-    const response = await fetch(new URL("/reports/stream", plangate.url), { headers: bearer(paid) });
+    const response = await fetch(new URL("/reports/stream", plangate.urls[0]), { headers: { ...bearer(paid), "accept-encoding": "identity" }, signal: AbortSignal.timeout(10_000) });
     const reader = response.body.getReader();
     assert.equal(Buffer.from((await reader.read()).value).toString(), "first");
     await reader.cancel();
@@ -159,7 +160,7 @@ describe("an origin", () => {
     const closed = [
       "/reports", "/reports/", "/reports/1", "/REPORTS/1", "/Reports/1", "/%72eports/1", "/reports/../reports/1", "/open/../reports/1", "/open/%2e%2e/reports/1",
       "/open/.%2e/reports/1", "/open/..%2freports/1", "/open%2f..%2freports/1", "/open/..%5creports/1", "/open/..\\reports/1", "//reports/1", "/./reports/1",
-      "/open//../reports/1", "/reports;x=1/1", "/reports%3bx/1", "/open/..;/reports/1", "/reports./1", "/reports%20/1", "/reports%00/1", "/reports%0a/1",
+      "/open//reports/1", "/reports;x=1/1", "/reports%3bx/1", "/open/..;/reports/1", "/reports./1", "/reports%20/1", "/reports%00/1", "/reports%0a/1",
       "/reports%2f1", "/reports%252f1", "/%2572eports/1", "/reports%3f/1", "/reports%23/1", "/reports\\1", "/%ef%bd%92eports/1", "/r%C3%A9sum%C3%A9s/1",
       "/re%CC%81sume%CC%81s/1", "/R%C3%89SUM%C3%89S/1", "/members.html", "/members", "/members/", "/MEMBERS.HTML", "/members/index.html", "/files/a.pdf", "/files/A.PDF",
       "/files/a.pdf.", "/files/a.pdf;x", "/files/a.pdf::$DATA", "/reports#", "/reports/1#/open", "/reports?/open", "/open/%c0%ae%c0%ae/reports/1", "/open/\xe9", "/reports/%ff",
@@ -171,7 +172,7 @@ describe("an origin", () => {
       assert.ok([400, 401, 404].includes(status), `${path}: ${status} ${text}`);
       assert.equal(seen.length, before, `${path} reached the origin`);
     }
-    for (const [path, there] of [["/open/a%2Db?x", "/open/a%2Db?x"], ["/open/A", "/open/A"], ["/", "/"], ["/open/%C3%A9", "/open/%C3%A9"], ["/open/[x]|y", "/open/[x]|y"], ["/open/a?/../reports", "/open/a?/../reports"]]) {
+    for (const [path, there] of [["/open/a%2Db?x", "/open/a%2Db?x"], ["/open/A", "/open/A"], ["/open//../reports/1", "/open/reports/1"], ["/", "/"], ["/open/%C3%A9", "/open/%C3%A9"], ["/open/[x]|y", "/open/[x]|y"], ["/open/a?/../reports", "/open/a?/../reports"]]) {
       const { status, text } = await raw(plangate, path);
       assert.deepEqual([status, text.includes("CONTENT"), last().url], [200, true, there], path);
     }

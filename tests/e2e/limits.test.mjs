@@ -9,7 +9,7 @@ let plangate;
 before(async () => {
   plangate = await Plangate.start({
     bindings: { ALLOWED_ORIGINS: ORIGIN, ADMIN_TOKEN: "pga_0123456789abcdef", RATE_LIMIT_PERIOD_SECONDS: 60 },
-    more: { ratelimits: { RATE_LIMITER: { simple: { limit: LIMIT, period: 60 } } } },
+    more: { ratelimits: { RATE_LIMITER: { namespace_id: "1", simple: { limit: LIMIT, period: 60 } } } },
   });
 });
 after(() => plangate.stop());
