@@ -36,7 +36,7 @@ use crate::provider;
 use crate::settings::Settings;
 use crate::time::Timestamp;
 
-const OPENAPI: &str = include_str!("../openapi.json");
+const OPENAPI: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
 
 /// What every handler gets.
 struct Edge<'a> {
@@ -172,7 +172,7 @@ impl Edge<'_> {
             _ => None,
         };
         let reply = reply.with("cache-control", response::NEVER_CACHED).with("vary", response::VARIES);
-        if is_for_a_person(self.request.method(), &accept) { reply.as_page(failure, link) } else { reply }
+        if is_for_a_person(self.request.method(), &accept) { reply.into_page(failure, link) } else { reply }
     }
 
     /// The origin that asks, if it is one that may read the answer.

@@ -50,7 +50,7 @@ impl Reply {
     }
 
     /// The same for a person: what is wrong, and where to go.
-    pub(super) fn as_page(mut self, failure: &Failure, link: Option<(&str, &str)>) -> Self {
+    pub(super) fn into_page(mut self, failure: &Failure, link: Option<(&str, &str)>) -> Self {
         let title = failure.answer().title;
         let link = match link {
             Some((text, url)) => ["<p><a href=\"", &url.replace('&', "&amp;"), "\">", text, "</a></p>"].concat(),
@@ -320,13 +320,12 @@ impl Failure {
             Self::NotEntitled { reason, .. } => format!("{reason}; see /v1/check for what each reason means"),
             Self::RateLimited { retry_after_secs } => format!("try again in {retry_after_secs} s"),
             Self::UnusablePath => BadPath.to_string(),
-            Self::ContentUnavailable { .. } => "try again in a moment".into(),
             Self::NotTheOperator => "it takes `Authorization: Bearer ADMIN_TOKEN`".into(),
             Self::AdminRequest(cause) => cause.clone(),
             Self::NoSuchGrant => "see /admin/events?provider=operator&type=grant.created for what there is".into(),
             Self::NoSuchPayer => "no delivery ever told of it; a payer is `user:…` or `org:…`".into(),
             Self::NoSuchEvent => "no delivery with this provider and event id is in the ledger".into(),
-            Self::KeysUnavailable(_) => "try again in a moment".into(),
+            Self::KeysUnavailable(_) | Self::ContentUnavailable { .. } => "try again in a moment".into(),
             Self::SyncNotConfigured => format!("it takes the key of an API: {}", key_settings().join(", ")),
             Self::ProviderUnavailable { provider, .. } => {
                 format!("{provider} could not be asked; try again in a moment")

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -18,7 +18,7 @@ const CHECKS = "status_code_conformance,content_type_conformance,response_header
 const why = schemathesis.whyNot();
 if (why !== null) console.error(`contract.test.mjs is not run: ${why}`);
 
-describe("the contract", { skip: why !== null && `not run: ${why}` }, () => {
+describe("the contract", { concurrency: true, skip: why !== null && `not run: ${why}` }, () => {
   let [plangate, folder, user] = [];
   before(async () => {
     assert.ok(schemathesis.hasPackages(), "schemathesis is not installed; `npm test -- --only e2e` does it");
@@ -42,18 +42,33 @@ describe("the contract", { skip: why !== null && `not run: ${why}` }, () => {
     ["what strangers are told", "^/(v1|admin)/", () => undefined],
   ]) {
     test(`holds for ${name}`, async () => {
-      const bearer = credential();
-      const options = [
-        ...["--url", plangate.url.origin, "--include-path-regex", paths, "--checks", CHECKS, "--phases", "examples,coverage,fuzzing", "--max-examples", "8"],
-        ...["--seed", "20261121", "--generation-deterministic", "--workers", "1", "--suppress-health-check", "all", "--no-color"],
-        ...(bearer === undefined ? [] : ["--header", `Authorization: Bearer ${bearer}`]),
-      ];
-      const child = spawn(schemathesis.python, ["-m", "schemathesis.cli", "run", DOCUMENT, ...options], { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
-      let output = "";
-      for (const stream of [child.stdout, child.stderr]) stream.on("data", (text) => (output += text));
-      const [code] = await once(child, "close");
+      const { code, output } = await held(DOCUMENT, plangate, paths, credential());
       assert.equal(code, 0, output);
       assert.match(output, /Test cases:\s+\d+ generated/, output);
     });
   }
+
+  test("does not hold for a document that is wrong", async () => {
+    const wrong = JSON.parse(readFileSync(DOCUMENT, "utf8"));
+    delete wrong.paths["/v1/check"].get.responses["401"];
+    const file = join(folder, "wrong.json");
+    writeFileSync(file, JSON.stringify(wrong));
+    const { code, output } = await held(file, plangate, "^/v1/check");
+    assert.equal(code, 1, output);
+    assert.match(output, /Undocumented HTTP status code/, output);
+  });
 });
+
+/** What schemathesis says of a document and the worker, by way of these paths. */
+async function held(document, plangate, paths, bearer) {
+  const options = [
+    ...["--url", plangate.url.origin, "--include-path-regex", paths, "--checks", CHECKS, "--phases", "coverage,fuzzing", "--max-examples", "3"],
+    ...["--seed", "20261121", "--generation-deterministic", "--workers", "1", "--suppress-health-check", "all", "--no-color"],
+    ...(bearer === undefined ? [] : ["--header", `Authorization: Bearer ${bearer}`]),
+  ];
+  const child = spawn(schemathesis.python, ["-m", "schemathesis.cli", "run", document, ...options], { cwd: tmpdir(), stdio: ["ignore", "pipe", "pipe"] });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (text) => (output += text));
+  const [code] = await once(child, "close");
+  return { code, output };
+}

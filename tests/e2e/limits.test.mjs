@@ -1,5 +1,6 @@
 // How often somebody may ask, what browsers may do, and what every answer carries.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { API_KEY, Plangate, itemEvent, newUser, token } from "./harness.mjs";
 
@@ -82,4 +83,9 @@ test("every answer may be nothing but what it says", async () => {
     assert.deepEqual([headers.get("x-content-type-options"), headers.get("referrer-policy")], ["nosniff", "no-referrer"], path);
     assert.equal(headers.get("content-security-policy"), "default-src 'none'; frame-ancestors 'none'");
   }
+});
+
+test("the contract is served as it is written, but for its white space", async () => {
+  const document = JSON.parse(readFileSync(new URL("../../openapi.json", import.meta.url), "utf8"));
+  assert.deepEqual((await get("/openapi.json")).body, document);
 });
