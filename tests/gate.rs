@@ -124,7 +124,7 @@ fn another_spelling_never_needs_less() {
         ("/members", "basic"),
         ("/members/", "basic"),
         ("/Members.HTML", "basic"),
-        ("/members/index.html", ""),
+        ("/members/index.html", "basic"),
         ("/re%CC%81sume%CC%81s/1", "hr"),
         ("/%EF%BD%92eports/1", "pro"),
     ] {
