@@ -21,7 +21,7 @@ const MAX_GZIPPED = 400_000;
 const ENTRY = "src/edge/entry.js";
 
 /** What decides about the output besides the sources. */
-const SETTINGS = ["Cargo.toml", "Cargo.lock", "package-lock.json", "scripts/build-worker.mjs", ENTRY];
+const SETTINGS = ["Cargo.toml", "build.rs", "openapi.json", "Cargo.lock", "package-lock.json", "scripts/build-worker.mjs", ENTRY, "src/edge/content.js"];
 
 /** What the module may use: what rustc and wasm-bindgen do, and no more, as workerd has to understand it. */
 const FEATURES = [

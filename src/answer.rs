@@ -84,12 +84,17 @@ struct Provenance {
 pub struct CheckAnswer {
     /// Yes or no.
     pub allowed: bool,
-    reason: Reason,
-    plan: Option<String>,
+    /// Why.
+    pub reason: Reason,
+    /// The plan that is held now.
+    pub plan: Option<String>,
+    /// The status of the record that decided.
     #[serde(serialize_with = "as_text")]
-    status: Option<Status>,
-    payer: Option<Payer>,
-    valid_until: Option<Timestamp>,
+    pub status: Option<Status>,
+    /// The payer that decided.
+    pub payer: Option<Payer>,
+    /// Until when a yes holds if nothing happens.
+    pub valid_until: Option<Timestamp>,
     #[serde(flatten)]
     provenance: Provenance,
 }

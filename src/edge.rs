@@ -7,9 +7,11 @@ mod caller;
 mod catalog;
 mod check;
 mod explain;
+mod gate;
 mod health;
 mod isolate;
 mod keys;
+mod limits;
 mod log;
 mod outbound;
 mod reconcile;
@@ -29,11 +31,12 @@ use worker::{Env, web_sys};
 use self::bindings::ExecutionContext;
 use self::request::Request;
 use self::response::{Failure, Reply};
+use crate::gate::{is_for_a_person, is_own};
 use crate::provider;
 use crate::settings::Settings;
 use crate::time::Timestamp;
 
-const OPENAPI: &str = include_str!("../openapi.json");
+const OPENAPI: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
 
 /// What every handler gets.
 struct Edge<'a> {
@@ -56,7 +59,17 @@ pub fn fetch(request: web_sys::Request, env: Env, context: JsValue) -> Result<Js
         let request = Request::new(request);
         let settings = isolate::settings(&env);
         let edge = Edge { request: &request, env: &env, context: &context, settings: &settings, now };
-        let reply = edge.route().await.unwrap_or_else(|failure| edge.refuse(&failure));
+        let reply = match edge.route().await {
+            Ok(reply) => reply,
+            Err(failure) => {
+                let counted = if failure.is_of_a_stranger() {
+                    limits::count(&edge, &|| limits::stranger(&edge)).await
+                } else {
+                    Ok(())
+                };
+                edge.refuse(&counted.err().unwrap_or(failure))
+            }
+        };
         let reply = edge.with_cors(reply);
         reply.into_response(&request.id()).map(JsValue::from)
     })
@@ -111,6 +124,8 @@ impl Edge<'_> {
                 self.allow(&["POST"])?;
                 outlined(check::sync(self)).await
             }
+            // No preflight: a proxy may ask with its client's method.
+            "/v1/gate" => outlined(gate::gate(self)).await,
             "/v1/explain" => {
                 self.allow(&["GET", "HEAD"])?;
                 outlined(explain::explain(self)).await
@@ -125,7 +140,8 @@ impl Edge<'_> {
             }
             #[cfg(feature = "panic-probe")]
             "/panic-probe" => probe(self).await,
-            _ => Err(Failure::NotFound),
+            _ if is_own(path) => Err(Failure::NotFound),
+            _ => outlined(gate::serve(self)).await,
         }
     }
 
@@ -146,7 +162,21 @@ impl Edge<'_> {
                 .with("request.path", self.request.path())
                 .write();
         }
-        Reply::problem(failure, &self.request.id())
+        let reply = Reply::problem(failure, &self.request.id());
+        // At the gates there may be a person, who is shown a page.
+        let path = self.request.path();
+        if path != "/v1/gate" && is_own(path) { reply } else { self.with_page(reply, failure) }
+    }
+
+    fn with_page(&self, reply: Reply, failure: &Failure) -> Reply {
+        let accept = self.request.header("accept").unwrap_or_default();
+        let link = match failure {
+            Failure::NotEntitled { upgrade_url, .. } => upgrade_url.as_deref().map(|url| ("See the plans", url)),
+            _ if failure.is_of_a_stranger() => self.settings.sign_in_url.as_deref().map(|url| ("Sign in", url)),
+            _ => None,
+        };
+        let reply = reply.with("cache-control", response::NEVER_CACHED).with("vary", response::VARIES);
+        if is_for_a_person(self.request.method(), &accept) { reply.into_page(failure, link) } else { reply }
     }
 
     /// The origin that asks, if it is one that may read the answer.

@@ -43,6 +43,7 @@ pub mod decide;
 pub mod delivery;
 pub mod event;
 pub mod explain;
+pub mod gate;
 pub mod grant;
 pub mod hex_signature;
 pub mod json;

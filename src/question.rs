@@ -50,6 +50,23 @@ pub struct Asked {
     pub org: Option<Payer>,
 }
 
+impl Question {
+    /// Asks for a plan, a feature, or both, with their scopes.
+    ///
+    /// # Errors
+    /// [`QuestionError`] for a name that is none.
+    pub fn of(plan: Option<&str>, feature: Option<&str>) -> Result<Self, QuestionError> {
+        let mut conditions = Vec::new();
+        if let Some(plan) = plan {
+            conditions.push(Condition::parse(What::Plan, plan)?);
+        }
+        if let Some(feature) = feature {
+            conditions.push(Condition::parse(What::Feature, feature)?);
+        }
+        Ok(Self { conditions })
+    }
+}
+
 impl Condition {
     fn parse(make: fn(String) -> What, text: &str) -> Result<Self, QuestionError> {
         let (scope, name) = match text.split_once(':') {
@@ -165,9 +182,7 @@ impl Check {
     }
 
     fn question(&self) -> Result<Question, QuestionError> {
-        let plan = self.plan.iter().map(|text| Condition::parse(What::Plan, text));
-        let feature = self.feature.iter().map(|text| Condition::parse(What::Feature, text));
-        Ok(Question { conditions: plan.chain(feature).collect::<Result<_, _>>()? })
+        Question::of(self.plan.as_deref(), self.feature.as_deref())
     }
 }
 

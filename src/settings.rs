@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::catalog::Catalog;
 use crate::decide::Policy;
+use crate::gate::{self, Rules};
 use crate::ordered::{self, Map};
 use crate::provider::{DEFAULT_PADDLE_TOLERANCE_SECS, Environment, Ours, PROVIDERS, Provider};
 use crate::publishable_key::PublishableKey;
@@ -34,6 +35,9 @@ const MAX_RETENTION_DAYS: u32 = 3_650;
 /// free plan, and a hundred below the 1,000 of the paid one.
 const DEFAULT_RECONCILE_PAGES: u32 = 5;
 const MAX_RECONCILE_PAGES: u32 = 100;
+/// The periods that Cloudflare's rate limiting knows.
+const MIN_RATE_LIMIT_SECS: u32 = 10;
+const MAX_RATE_LIMIT_SECS: u32 = 60;
 /// A server key is compared in full, so it must be long enough not to be guessed.
 const MIN_API_KEY_BYTES: usize = 16;
 
@@ -62,6 +66,14 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     /// What is sold.
     pub catalog: Catalog,
+    /// The content that is served to those entitled.
+    pub gateway: Gateway,
+    /// Where plans are bought, where a rule does not say it.
+    pub upgrade_url: Option<String>,
+    /// Where people sign in.
+    pub sign_in_url: Option<String>,
+    /// After how many seconds somebody who asked too often may ask again.
+    pub rate_limit_secs: u32,
     /// Slack and grace.
     pub policy: Policy,
     /// How long a KV copy may speak for the database, in seconds.
@@ -90,6 +102,33 @@ pub enum SessionKeys {
         /// Clerk's Backend API wants the secret key.
         bearer: Option<Bearer>,
     },
+}
+
+/// The content behind plans.
+#[derive(Debug)]
+pub enum Gateway {
+    /// There is none.
+    Off,
+    /// `GATES` or what is behind them cannot be used: nothing is served.
+    Unusable,
+    /// There is.
+    On {
+        /// Which paths need what.
+        rules: Rules,
+        /// Where the content is.
+        content: Content,
+    },
+}
+
+/// Where content is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// The binding `ASSETS`: static assets that are deployed with the worker.
+    Assets,
+    /// The binding `CONTENT`: a bucket of R2.
+    Bucket,
+    /// `ORIGIN`: another server, by its origin (`https://host`).
+    Origin(String),
 }
 
 /// A provider's API.
@@ -179,6 +218,11 @@ impl Settings {
         let reconcile_pages =
             reader.number("RECONCILE_PAGES_PER_RUN", 1..=MAX_RECONCILE_PAGES, DEFAULT_RECONCILE_PAGES);
         let apis = reader.apis(ours.environment);
+        let gateway = reader.gateway();
+        let upgrade_url = reader.link("UPGRADE_URL");
+        let sign_in_url = reader.link("SIGN_IN_URL");
+        let rate_limit_secs =
+            reader.number("RATE_LIMIT_PERIOD_SECONDS", MIN_RATE_LIMIT_SECS..=MAX_RATE_LIMIT_SECS, MAX_RATE_LIMIT_SECS);
         Self {
             webhook_secrets,
             ours,
@@ -189,6 +233,10 @@ impl Settings {
             admin_token,
             allowed_origins: reader.origins("ALLOWED_ORIGINS"),
             catalog,
+            gateway,
+            upgrade_url,
+            sign_in_url,
+            rate_limit_secs,
             policy: Policy { refunds_revoke, ..Policy::new(slack, grace) },
             snapshot_ttl_secs: ttl,
             retention_days,
@@ -358,6 +406,39 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             self.unusable("PLANS", format_args!("is no catalog: {error}"));
             Catalog::default()
         })
+    }
+
+    /// A binding reads as a text of no meaning, like an object.
+    fn gateway(&mut self) -> Gateway {
+        let Some(json) = self.text("GATES") else { return Gateway::Off };
+        let rules = Rules::parse(&json).map_err(|error| self.unusable("GATES", error)).ok();
+        let mut all = self.origins("ORIGIN");
+        let is_origin_wrong = all.is_empty() && self.text("ORIGIN").is_some();
+        all.extend(["ASSETS", "CONTENT"].into_iter().filter_map(|name| self.text(name).map(|_| name.to_owned())));
+        match (rules, all.pop()) {
+            (Some(rules), Some(name)) if all.is_empty() && !is_origin_wrong => {
+                let content = match name.as_str() {
+                    "ASSETS" => Content::Assets,
+                    "CONTENT" => Content::Bucket,
+                    _ => Content::Origin(name),
+                };
+                return Gateway::On { rules, content };
+            }
+            (Some(_), _) if !is_origin_wrong => {
+                self.unusable("GATES", "needs one of ASSETS, CONTENT and ORIGIN, and not several of them");
+            }
+            _ => {}
+        }
+        Gateway::Unusable
+    }
+
+    fn link(&mut self, name: &str) -> Option<String> {
+        let link = self.text(name);
+        if link.as_deref().is_some_and(|link| !gate::is_link(link)) {
+            self.unusable(name, "is neither `https://…` nor a path");
+            return None;
+        }
+        link
     }
 
     fn number(&mut self, name: &str, range: std::ops::RangeInclusive<u32>, default: u32) -> u32 {

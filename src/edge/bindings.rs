@@ -111,6 +111,37 @@ extern "C" {
     pub(super) fn console_error(line: &str);
 }
 
+#[wasm_bindgen(module = "/src/edge/content.js")]
+extern "C" {
+    /// Whether somebody may go on, by a binding of rate limiting.
+    #[wasm_bindgen(js_name = mayGoOn, catch)]
+    pub(super) fn may_go_on(limiter: &JsValue, key: &str) -> Result<Promise, JsValue>;
+
+    /// One letter case and one form of Unicode.
+    #[wasm_bindgen(js_name = fold)]
+    pub(super) fn fold_unicode(text: &str) -> String;
+
+    /// The answer of a binding, or of an origin where there is none, as it streams.
+    #[wasm_bindgen(js_name = passOn, catch)]
+    pub(super) fn pass_on(
+        fetcher: &JsValue,
+        request: &worker::web_sys::Request,
+        url: &str,
+        told: &str,
+        has_our_key: bool,
+        is_gated: bool,
+    ) -> Result<Promise, JsValue>;
+
+    /// The answer with an object of a bucket, as it streams; undefined where there is none.
+    #[wasm_bindgen(js_name = fromBucket, catch)]
+    pub(super) fn from_bucket(
+        bucket: &JsValue,
+        request: &worker::web_sys::Request,
+        key: &str,
+        is_gated: bool,
+    ) -> Result<Promise, JsValue>;
+}
+
 /// A binding or variable of the environment; `None` when it is not there.
 pub(super) fn binding(env: &Env, name: &str) -> Option<JsValue> {
     Reflect::get(env, &name.into()).ok().filter(|value| !value.is_undefined() && !value.is_null())

@@ -2,7 +2,7 @@
 
 use super::Edge;
 use super::response::Failure;
-use super::{isolate, keys};
+use super::{isolate, keys, limits};
 use crate::payer::Payer;
 use crate::question::{Asked, QuestionError};
 use crate::session::cookies;
@@ -25,7 +25,15 @@ impl Caller {
     /// 1. `Authorization: Bearer <session token>`, or the bare token: the session.
     /// 2. `Authorization: Bearer <one of API_KEYS>`: a server.
     /// 3. The session cookie that counts, unless it is from before the last sign-in.
+    ///
+    /// Whoever it is must not have asked too often.
     pub(super) async fn of(edge: &Edge<'_>) -> Result<Self, Failure> {
+        let caller = Self::verified(edge).await?;
+        limits::count(edge, &|| limits::key_of(edge, &caller)).await?;
+        Ok(caller)
+    }
+
+    async fn verified(edge: &Edge<'_>) -> Result<Self, Failure> {
         if let Some(presented) = edge.request.header("authorization").as_deref().and_then(bearer) {
             return if presented.split('.').count() == 3 {
                 // 1.
@@ -73,6 +81,13 @@ fn bearer(header: &str) -> Option<&str> {
         Some(_) => None,
         None => Some(header),
     }
+}
+
+/// Which of the operator's keys the request bears, if any: the server's in their order, then that of operators.
+pub(super) fn number_of_key(edge: &Edge<'_>) -> Option<usize> {
+    let header = edge.request.header("authorization")?;
+    let presented = header.split_once(' ').map_or(header.as_str(), |(_, credential)| credential).trim();
+    edge.settings.api_keys.iter().chain(&edge.settings.admin_token).position(|key| key.fits(presented))
 }
 
 fn server(edge: &Edge<'_>, presented: &str) -> Result<Caller, Failure> {

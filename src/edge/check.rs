@@ -44,7 +44,8 @@ pub(super) async fn check(edge: &Edge<'_>) -> Result<Reply, Failure> {
     }
 }
 
-async fn answer_all(
+/// Answers questions about these payers, a denial only after D1 confirmed it.
+pub(super) async fn answer_all(
     edge: &Edge<'_>,
     catalog: &Catalog,
     asked: &Asked,

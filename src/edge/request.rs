@@ -32,9 +32,16 @@ impl Request {
 
     /// The path, as sent (not decoded).
     pub(super) fn path(&self) -> &str {
-        let after_scheme = self.url.split_once("://").map_or("", |(_, rest)| rest);
-        let path = after_scheme.find('/').and_then(|at| after_scheme.get(at..)).unwrap_or("/");
-        path.split(['?', '#']).next().unwrap_or("/")
+        let after_origin = self.url.get(self.origin().len()..).unwrap_or_default();
+        after_origin.split(['?', '#']).next().filter(|path| !path.is_empty()).unwrap_or("/")
+    }
+
+    /// The scheme and host that were asked.
+    pub(super) fn origin(&self) -> &str {
+        let Some((scheme, rest)) = self.url.split_once("://") else { return &self.url };
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let length = scheme.len().saturating_add(host.len()).saturating_add("://".len());
+        self.url.get(..length).unwrap_or_default()
     }
 
     /// The query string, as sent, without its `?`.
@@ -46,6 +53,11 @@ impl Request {
     /// A header; `None` when it is not there or empty.
     pub(super) fn header(&self, name: &str) -> Option<String> {
         self.headers.get_or_init(|| self.inner.headers()).get(name).ok().flatten().filter(|value| !value.is_empty())
+    }
+
+    /// The request itself, to be passed on.
+    pub(super) fn inner(&self) -> &web_sys::Request {
+        &self.inner
     }
 
     /// The id of this request: Cloudflare's own, so that its logs and ours can be laid side by side.

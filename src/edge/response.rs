@@ -8,26 +8,57 @@ use worker::web_sys;
 use super::log::Line;
 use super::reconcile::key_settings;
 use crate::delivery::VerifyError;
+use crate::gate::BadPath;
 use crate::json::Unreadable;
 use crate::ordered::Map;
 use crate::question::QuestionError;
 use crate::session::TokenError;
 use crate::upkeep::UpkeepError;
 
+/// No cache keeps it, not even the caller's own.
+pub(super) const NEVER_CACHED: &str = "private, no-store";
+/// What an answer at a gate depends on.
+pub(super) const VARIES: &str = "Accept, Authorization, Cookie";
+/// The beginning of a page.
+const PAGE: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
+    <meta name=\"viewport\" content=\"width=device-width\">\
+    <style>body{font:1.1rem/1.6 system-ui;max-width:32rem;margin:15vh auto;padding:1rem}</style><title>";
+/// What a browser may do with an answer that it is shown by itself: nothing.
+const CSP: &str = "content-security-policy";
+
 /// An answer, before it becomes a `Response`.
 pub(super) struct Reply {
     status: u16,
     headers: Map<&'static str, String>,
     body: Option<String>,
+    /// Content that passes through, with its own headers: nothing else of this counts then.
+    content: Option<web_sys::Response>,
 }
 
 impl Reply {
     pub(super) fn json(status: u16, body: String) -> Self {
-        Self { status, headers: Map::new(), body: Some(body) }.with("content-type", "application/json")
+        Self { status, headers: Map::new(), body: Some(body), content: None }.with("content-type", "application/json")
     }
 
     pub(super) fn empty(status: u16) -> Self {
-        Self { status, headers: Map::new(), body: None }
+        Self { status, headers: Map::new(), body: None, content: None }
+    }
+
+    /// Content that passes through. It is somebody else's, so the headers that it has stay.
+    pub(super) fn content(response: web_sys::Response) -> Self {
+        Self { content: Some(response), ..Self::empty(200) }
+    }
+
+    /// The same for a person: what is wrong, and where to go.
+    pub(super) fn into_page(mut self, failure: &Failure, link: Option<(&str, &str)>) -> Self {
+        let title = failure.answer().title;
+        let link = match link {
+            Some((text, url)) => ["<p><a href=\"", &url.replace('&', "&amp;"), "\">", text, "</a></p>"].concat(),
+            None => String::new(),
+        };
+        self.body = Some([PAGE, title, "</title><h1>", title, "</h1>", &link].concat());
+        self.with("content-type", "text/html; charset=utf-8")
+            .with(CSP, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
     }
 
     /// An answer about a payer, which no shared cache may keep and no other caller may see.
@@ -63,7 +94,15 @@ impl Reply {
             code: &'a str,
             detail: String,
             request_id: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            reason: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            upgrade_url: Option<&'a str>,
         }
+        let (reason, upgrade_url) = match failure {
+            Failure::NotEntitled { reason, upgrade_url } => (Some(reason.as_str()), upgrade_url.as_deref()),
+            _ => (None, None),
+        };
         let Answer { status, code, title } = failure.answer();
         let problem = Problem {
             r#type: format!("urn:plangate:problem:{code}"),
@@ -72,6 +111,8 @@ impl Reply {
             code,
             detail: failure.detail(),
             request_id,
+            reason,
+            upgrade_url,
         };
         let body = serde_json::to_string(&problem).unwrap_or_default();
         let mut reply =
@@ -79,8 +120,16 @@ impl Reply {
         if let Failure::MethodNotAllowed(methods) = failure {
             reply = reply.with("allow", methods.join(", "));
         }
-        if let Failure::ProviderUnavailable { retry_after_secs: Some(secs), .. } = failure {
+        if let Failure::ProviderUnavailable { retry_after_secs: Some(secs), .. }
+        | Failure::RateLimited { retry_after_secs: secs } = failure
+        {
             reply = reply.with("retry-after", secs.to_string());
+        }
+        if let Some(reason) = reason {
+            reply = reply.with("x-plangate-reason", reason);
+        }
+        if let Some(url) = upgrade_url {
+            reply = reply.with("x-plangate-upgrade-url", url).with("link", format!("<{url}>; rel=\"payment\""));
         }
         if status == 401 {
             reply = reply.with("www-authenticate", "Bearer");
@@ -94,8 +143,18 @@ impl Reply {
             status: u16,
             headers: Map<&'static str, String>,
         }
-        let headers = self.with("x-request-id", request_id).with("x-content-type-options", "nosniff");
-        let (body, init) = (headers.body, Init { status: headers.status, headers: headers.headers });
+        if let Some(content) = self.content {
+            content.headers().set("x-request-id", request_id)?;
+            return Ok(content);
+        }
+        let mut reply = self
+            .with("x-request-id", request_id)
+            .with("x-content-type-options", "nosniff")
+            .with("referrer-policy", "no-referrer");
+        if !reply.headers.contains_key(CSP) {
+            reply = reply.with(CSP, "default-src 'none'; frame-ancestors 'none'");
+        }
+        let (body, init) = (reply.body, Init { status: reply.status, headers: reply.headers });
         // One text that JavaScript parses crosses faster than a header at a time.
         let init = serde_json::to_string(&init).map_err(|error| JsValue::from(error.to_string()))?;
         let init = JSON::parse(&init)?.unchecked_into::<web_sys::ResponseInit>();
@@ -129,6 +188,27 @@ pub(super) enum Failure {
     },
     /// A session, or nothing, where only a server may ask.
     ServerKeyRequired,
+    /// A server, where content is for people.
+    SessionRequired,
+    /// The caller does not hold what it takes.
+    NotEntitled {
+        reason: String,
+        upgrade_url: Option<String>,
+    },
+    /// The caller asked too often.
+    RateLimited {
+        retry_after_secs: u32,
+    },
+    /// A path that another server may read in another way.
+    UnusablePath,
+    /// `GATES` or what is behind them cannot be used.
+    GatewayUnusable {
+        complaint: String,
+    },
+    /// What is behind the gates did not answer.
+    ContentUnavailable {
+        cause: String,
+    },
     /// An operator's request without the operator's token.
     NotTheOperator,
     /// A filter of the ledger, or an operator's request, that cannot be read.
@@ -186,6 +266,12 @@ impl Failure {
             Self::Token(error) => (401, error.code(), "The caller is not signed in"),
             Self::UnknownApiKey { .. } => (401, "invalid_api_key", "The server key is not known"),
             Self::ServerKeyRequired => (401, "server_key_required", "This is for servers"),
+            Self::SessionRequired => (401, "session_required", "This is for people who are signed in"),
+            Self::NotEntitled { .. } => (403, "not_entitled", "This is part of another plan"),
+            Self::RateLimited { .. } => (429, "rate_limited", "Too many requests"),
+            Self::UnusablePath => (400, "invalid_path", "The path can be read in two ways"),
+            Self::GatewayUnusable { .. } => (503, "gateway_unusable", "The content is not set up yet"),
+            Self::ContentUnavailable { .. } => (502, "content_unavailable", "The content could not be fetched"),
             Self::NotTheOperator => (401, "invalid_admin_token", "This is for operators"),
             Self::AdminRequest(_) => (400, "invalid_request", "The request cannot be carried out as it is"),
             Self::NoSuchGrant => (404, "unknown_grant", "There is no such grant"),
@@ -200,6 +286,11 @@ impl Failure {
             Self::Internal(_) => (500, "internal", "Something went wrong here"),
         };
         Answer { status, code, title }
+    }
+
+    /// Whether the caller did not prove to be anybody.
+    pub(super) fn is_of_a_stranger(&self) -> bool {
+        self.answer().status == 401
     }
 
     /// What callers switch on.
@@ -218,18 +309,23 @@ impl Failure {
             Self::Unverified { error, .. } => error.to_string(),
             Self::ProviderNotConfigured { complaint }
             | Self::AuthNotConfigured { complaint }
+            | Self::GatewayUnusable { complaint }
             | Self::CatalogUnusable { complaint } => complaint.clone(),
             Self::Question(error) => error.to_string(),
             Self::Token(error) => error.to_string(),
             Self::UnknownApiKey { any_set: true } => "it is none of API_KEYS".into(),
             Self::UnknownApiKey { any_set: false } => "it is no session token, and API_KEYS is not set".into(),
             Self::ServerKeyRequired => "it takes `Authorization: Bearer` with one of API_KEYS".into(),
+            Self::SessionRequired => "it takes a session token or a session cookie; a server asks /v1/gate".into(),
+            Self::NotEntitled { reason, .. } => format!("{reason}; see /v1/check for what each reason means"),
+            Self::RateLimited { retry_after_secs } => format!("try again in {retry_after_secs} s"),
+            Self::UnusablePath => BadPath.to_string(),
             Self::NotTheOperator => "it takes `Authorization: Bearer ADMIN_TOKEN`".into(),
             Self::AdminRequest(cause) => cause.clone(),
             Self::NoSuchGrant => "see /admin/events?provider=operator&type=grant.created for what there is".into(),
             Self::NoSuchPayer => "no delivery ever told of it; a payer is `user:…` or `org:…`".into(),
             Self::NoSuchEvent => "no delivery with this provider and event id is in the ledger".into(),
-            Self::KeysUnavailable(_) => "try again in a moment".into(),
+            Self::KeysUnavailable(_) | Self::ContentUnavailable { .. } => "try again in a moment".into(),
             Self::SyncNotConfigured => format!("it takes the key of an API: {}", key_settings().join(", ")),
             Self::ProviderUnavailable { provider, .. } => {
                 format!("{provider} could not be asked; try again in a moment")
@@ -247,12 +343,14 @@ impl Failure {
             }
             Self::ProviderNotConfigured { complaint }
             | Self::AuthNotConfigured { complaint }
+            | Self::GatewayUnusable { complaint }
             | Self::CatalogUnusable { complaint } => Line::error(format!("settings are incomplete: {complaint}")),
             Self::KeysUnavailable(cause) => Line::error(format!("failed to fetch the issuer's keys: {cause}")),
             Self::ProviderUnavailable { provider, cause, .. } => {
                 Line::error(format!("failed to ask a provider: {cause}")).with("provider", *provider)
             }
             Self::StoreUnavailable { what, cause } => Line::error(format!("{what}: {cause}")),
+            Self::ContentUnavailable { cause } => Line::error(format!("failed to fetch content: {cause}")),
             Self::NotTheOperator => Line::warn("an admin route was asked for without the admin token"),
             Self::UnreadableBody(cause) => Line::warn(format!("failed to receive a body: {cause}")),
             Self::Internal(cause) => Line::error(format!("internal failure: {cause}")),

@@ -62,20 +62,20 @@ export class Plangate {
    * `bindings` are merged into the usual ones (undefined takes one away); `without` names bindings to leave out ("DB",
    * "ENTITLEMENTS"); `outbound` answers the worker's own requests, or "network" lets them out; `build` is the folder of the
    * build; `wrapped` puts wrapped.js in front; `isolates` is how many isolates serve the same data, each with a memory of its
-   * own.
+   * own; `more` are other options of miniflare's for the worker, such as buckets.
    */
-  static async start({ bindings = {}, without = [], outbound, build = "build", migrations = true, wrapped = false, isolates = 1 } = {}) {
+  static async start({ bindings = {}, without = [], outbound, build = "build", migrations = true, wrapped = false, isolates = 1, more = {} } = {}) {
     const self = new Plangate();
     self.state = mkdtempSync(join(tmpdir(), "plangate-e2e-"));
     if (migrations) cpSync(migratedState(), self.state, { recursive: true });
     self.logs = [];
-    self.options = { bindings: { ...BINDINGS, ...bindings }, without, outbound, build, wrapped, isolates };
+    self.options = { bindings: { ...BINDINGS, ...bindings }, without, outbound, build, wrapped, isolates, more };
     await self.#run();
     return self;
   }
 
   async #run() {
-    const { bindings, without, outbound, build, wrapped, isolates } = this.options;
+    const { bindings, without, outbound, build, wrapped, isolates, more } = this.options;
     const folder = join(ROOT, build);
     assert.ok(existsSync(join(folder, "index.js")), `${build}/ is missing: run npm run build`);
     const worker = {
@@ -92,6 +92,7 @@ export class Plangate {
       kvNamespaces: without.includes("ENTITLEMENTS") ? {} : { ENTITLEMENTS: "ENTITLEMENTS" },
       ...(outbound !== "network" && { outboundService: outbound ?? (() => new Response("the worker asked for something", { status: 599 })) }),
       unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }],
+      ...more,
     };
     const options = {
       host: "127.0.0.1",

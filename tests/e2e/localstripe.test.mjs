@@ -11,7 +11,7 @@ import { createServer } from "node:http";
 import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { hasPythonPackages, python, whyNoPython } from "../../scripts/setup/python.mjs";
+import { localstripe } from "../../scripts/setup/python.mjs";
 import { API_KEY, Plangate, newUser } from "./harness.mjs";
 
 const ADMIN_TOKEN = "pga_0123456789abcdef";
@@ -21,14 +21,14 @@ const STRIPE_KEY = `sk_test_${randomBytes(12).toString("hex")}`;
 const BEHIND_SECS = 60;
 const MONTH_SECS = 28 * 86_400;
 
-const why = whyNoPython();
+const why = localstripe.whyNot();
 if (why !== null) console.error(`localstripe.test.mjs is not run: ${why}`);
 
 describe("localstripe", { skip: why !== null && `not run: ${why}` }, () => {
   let stripe;
   let plangate;
   before(async () => {
-    assert.ok(hasPythonPackages(), "localstripe is not installed; `npm test -- --only e2e` does it");
+    assert.ok(localstripe.hasPackages(), "localstripe is not installed; `npm test -- --only e2e` does it");
     stripe = await LocalStripe.start();
     plangate = await Plangate.start({
       bindings: {
@@ -188,7 +188,7 @@ class LocalStripe {
     const self = new LocalStripe();
     const script = fileURLToPath(new URL("localstripe/serve.py", import.meta.url));
     // In a group of its own, so that all of it can be ended. It also ends by itself when its stdin is closed, by whatever end of ours.
-    self.process = spawn(python, [script, String(BEHIND_SECS)], { detached: true, stdio: ["pipe", "pipe", "pipe"] });
+    self.process = spawn(localstripe.python, [script, String(BEHIND_SECS)], { detached: true, stdio: ["pipe", "pipe", "pipe"] });
     self.errors = "";
     self.process.stderr.on("data", (chunk) => (self.errors += chunk));
     self.exited = once(self.process, "exit");
