@@ -9,10 +9,8 @@ pub use path::{BadPath, Path};
 
 use std::borrow::Cow;
 
-use serde_json::Value;
-
 use crate::answer::CheckAnswer;
-use crate::json::{self, Fields, Unreadable};
+use crate::json::{self, Fields, Json, Unreadable};
 use crate::payer::{Payer, PayerKind};
 use crate::question::Question;
 
@@ -69,7 +67,7 @@ impl Rules {
     /// wrong too: whoever wrote it means something else.
     pub fn parse(text: &str) -> Result<Self, Unreadable> {
         let list = json::parse(text.as_bytes())?;
-        let list = list.as_array().filter(|list| !list.is_empty());
+        let list = list.as_list().filter(|list| !list.is_empty());
         let list = list.ok_or_else(|| Unreadable::new("a list with at least one rule was expected"))?;
         let mut rules: Vec<Rule> = Vec::with_capacity(list.len());
         for (number, one) in (1_u32..).zip(list) {
@@ -112,7 +110,7 @@ impl Rules {
 }
 
 impl Rule {
-    fn read(entry: &Value) -> Result<Self, Unreadable> {
+    fn read(entry: &Json<'_>) -> Result<Self, Unreadable> {
         let fields = Fields::of(entry)?.only(&["path", "plan", "feature", "public", "upgrade_url"])?;
         let path = fields.need("path", Fields::text)?;
         let pattern = path.strip_suffix('/').unwrap_or(&path);

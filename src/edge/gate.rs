@@ -1,6 +1,5 @@
 //! `/v1/gate` for proxies that ask before they serve, and content served here to those entitled.
 
-use serde_json::{Map, Value};
 use wasm_bindgen::JsCast;
 
 use super::bindings::{binding, fold_unicode, from_bucket, message, pass_on};
@@ -10,6 +9,7 @@ use super::response::{Failure, NEVER_CACHED, Reply, VARIES};
 use super::task::settled;
 use super::{Edge, catalog, outlined};
 use crate::gate::{self, Path, Verdict};
+use crate::ordered::{self, Map};
 use crate::question::Asked;
 use crate::settings::{Content, Gateway};
 
@@ -51,9 +51,7 @@ pub(super) async fn serve(edge: &Edge<'_>) -> Result<Reply, Failure> {
         Verdict::Gated { needs, upgrade_url } => {
             // 2.
             let asked = Asked { questions: vec![needs], ..Asked::default() };
-            for (name, value) in outlined(let_through(edge, Some(asked), upgrade_url)).await? {
-                told.insert(name.to_owned(), Value::String(value));
-            }
+            told = ordered::map(outlined(let_through(edge, Some(asked), upgrade_url)).await?);
             true
         }
     };
@@ -78,7 +76,8 @@ pub(super) async fn serve(edge: &Edge<'_>) -> Result<Reply, Failure> {
         let mark = if request.query().is_empty() { "" } else { "?" };
         let url = [origin.unwrap_or(request.origin()), request.path(), mark, request.query()].concat();
         let has_our_key = caller::number_of_key(edge).is_some();
-        pass_on(&assets, request.inner(), &url, &Value::Object(told).to_string(), has_our_key, is_gated)
+        let told = serde_json::to_string(&told).map_err(|error| Failure::Internal(error.to_string()))?;
+        pass_on(&assets, request.inner(), &url, &told, has_our_key, is_gated)
     };
     match settled(answer).await {
         Ok(answer) if answer.is_undefined() => Err(Failure::NotFound),
