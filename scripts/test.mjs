@@ -4,7 +4,7 @@ import { readdirSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { withLock } from "./lock.mjs";
-import { exitCodeOf, Failure, main, outputOf, root, say } from "./run.mjs";
+import { errorsOnly, exitCodeOf, Failure, main, outputOf, root, run, say } from "./run.mjs";
 import { installPythonPackages } from "./setup/python.mjs";
 import { setUp } from "./setup/set-up.mjs";
 import { TARGET } from "./setup/wasm-library.mjs";
@@ -26,6 +26,8 @@ const CHECKS = [
     run: () => exitCodeOf("node", ["scripts/build.mjs", "--features", "panic-probe", "--out", "build-probe"]),
   },
   { name: "deploy-check", run: () => exitCodeOf("node", ["scripts/deploy.mjs", "--dry-run"]) },
+  { name: "build-lib", run: () => exitCodeOf("node", ["scripts/build-lib.mjs"]) },
+  { name: "lib", needs: ["build", "build-lib"], run: library },
   { name: "e2e", needs: ["build", "build-probe"], run: endToEnd },
 ];
 
@@ -72,11 +74,34 @@ async function addLinters() {
   }
 }
 
+/** The library, its types, and the examples that stand on it, each with packages of its own. */
+async function library() {
+  await withLock("examples", () =>
+    run("npm", ["ci", "--ignore-scripts", "--loglevel=error"], { cwd: path.join(root, "examples", "convex"), stdio: errorsOnly }),
+  );
+  const tests = ["tests/lib", "examples/node"].flatMap(testsIn);
+  const inExample = (program, ...args) => ["node", [path.join("node_modules", program), ...args], { cwd: path.join(root, "examples", "convex") }];
+  const checks = [
+    ["node", ["--experimental-vm-modules", "--disable-warning=ExperimentalWarning", "--test", ...tests]],
+    inExample("typescript/bin/tsc", "-p", "../../tests/lib"),
+    inExample("typescript/bin/tsc", "--noEmit"),
+    inExample("vitest/vitest.mjs", "run"),
+  ];
+  for (const [program, args, options] of checks) {
+    const code = await exitCodeOf(program, args, options);
+    if (code !== 0) return code;
+  }
+  return 0;
+}
+
+function testsIn(folder) {
+  const files = readdirSync(path.join(root, folder)).filter((file) => file.endsWith(".test.mjs"));
+  return files.map((file) => path.join(folder, file));
+}
+
 async function endToEnd() {
   await withLock("set-up", installPythonPackages);
-  const folder = path.join("tests", "e2e");
-  const files = readdirSync(path.join(root, folder)).filter((file) => file.endsWith(".test.mjs"));
-  return exitCodeOf("node", ["--test", ...files.map((file) => path.join(folder, file))]);
+  return exitCodeOf("node", ["--test", ...testsIn(path.join("tests", "e2e"))]);
 }
 
 function heading(name) {

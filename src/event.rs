@@ -348,7 +348,7 @@ impl Fields<'_> {
 
     /// `Some(None)` where the field is missing or null; `None` where it is something else than it should be.
     #[allow(clippy::option_option, reason = "`?` then works for both kinds of field")]
-    fn optional<T>(self, name: &str, read: fn(Self, &str) -> Option<T>) -> Option<Option<T>> {
+    pub(crate) fn optional<T>(self, name: &str, read: fn(Self, &str) -> Option<T>) -> Option<Option<T>> {
         match self.0.get(name) {
             None | Some(Value::Null) => Some(None),
             Some(_) => read(self, name).map(Some),
@@ -359,7 +359,7 @@ impl Fields<'_> {
         Payer::from_key(self.0.get(name)?.as_str()?)
     }
 
-    fn list<T>(self, name: &str, read: fn(&Value) -> Option<T>) -> Option<Vec<T>> {
+    pub(crate) fn list<T>(self, name: &str, read: fn(&Value) -> Option<T>) -> Option<Vec<T>> {
         match self.0.get(name) {
             None => Some(Vec::new()),
             Some(list) => list.as_array()?.iter().map(read).collect(),
@@ -422,7 +422,7 @@ impl Link {
 }
 
 impl PlanRef {
-    fn read(json: &Value) -> Option<Self> {
+    pub(crate) fn read(json: &Value) -> Option<Self> {
         let fields = Fields(json);
         let id = fields.optional("id", Fields::text)?;
         Some(Self { key: fields.text("key")?, id, free: json.get("free")?.as_bool()? })
@@ -430,7 +430,7 @@ impl PlanRef {
 }
 
 impl State {
-    fn read(json: &Value) -> Option<Self> {
+    pub(crate) fn read(json: &Value) -> Option<Self> {
         let fields = Fields(json);
         let moment = |name| fields.optional(name, Fields::moment);
         Some(Self {
@@ -450,7 +450,7 @@ impl State {
 }
 
 impl Payment {
-    fn read(json: &Value) -> Option<Self> {
+    pub(crate) fn read(json: &Value) -> Option<Self> {
         let fields = Fields(json);
         Some(Self {
             id: fields.text("id")?,
