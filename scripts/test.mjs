@@ -76,9 +76,11 @@ async function addLinters() {
 
 /** The library, its types, and the examples that stand on it, each with packages of its own. */
 async function library() {
-  await withLock("examples", () =>
-    run("npm", ["ci", "--ignore-scripts", "--loglevel=error"], { cwd: path.join(root, "examples", "convex"), stdio: errorsOnly }),
-  );
+  await withLock("examples", async () => {
+    for (const example of ["convex", "node"]) {
+      await run("npm", ["ci", "--ignore-scripts", "--loglevel=error"], { cwd: path.join(root, "examples", example), stdio: errorsOnly });
+    }
+  });
   const tests = ["tests/lib", "examples/node"].flatMap(testsIn);
   const inExample = (program, ...args) => ["node", [path.join("node_modules", program), ...args], { cwd: path.join(root, "examples", "convex") }];
   const checks = [
