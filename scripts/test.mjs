@@ -12,8 +12,8 @@ import { TARGET } from "./setup/wasm-library.mjs";
 const NO_WARNINGS = ["--", "-D", "warnings"];
 
 const CHECKS = [
-  { name: "format", run: () => exitCodeOf("cargo", ["fmt", "--check"]) },
-  { name: "clippy", run: () => exitCodeOf("cargo", ["clippy", "--all-targets", "--features", "cli", ...NO_WARNINGS]) },
+  { name: "format", run: () => exitCodeOf("cargo", ["fmt", "--all", "--check"]) },
+  { name: "clippy", run: () => exitCodeOf("cargo", ["clippy", "--workspace", "--all-targets", "--features", "cli", ...NO_WARNINGS]) },
   {
     name: "clippy-wasm",
     run: (rust) => exitCodeOf("cargo", ["clippy", "--lib", "--target", TARGET, ...NO_WARNINGS], { env: rust.env }),

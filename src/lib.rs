@@ -50,6 +50,7 @@ pub mod ledger;
 pub mod loose;
 pub mod memory;
 pub mod ordered;
+pub mod outbox;
 pub mod payer;
 pub mod provider;
 pub mod publishable_key;

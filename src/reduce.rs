@@ -156,12 +156,11 @@ impl Reduced {
         let mut is_news = event.records.is_empty() && event.payments.is_empty();
         for record in &event.records {
             let known = self.records.iter().position(|kept| kept.is(provider, &record.id));
-            match known.and_then(|place| self.records.get_mut(place)) {
-                Some(kept) => is_news |= kept.hear(record, event_id),
-                None => {
-                    self.records.push(Kept::first(provider, record, event_id));
-                    is_news = true;
-                }
+            if let Some(kept) = known.and_then(|place| self.records.get_mut(place)) {
+                is_news |= kept.hear(record, event_id);
+            } else {
+                self.records.push(Kept::first(provider, record, event_id));
+                is_news = true;
             }
         }
         for payment in &event.payments {
@@ -181,16 +180,15 @@ impl Reduced {
         for link in &event.links {
             let (version, payer) = (link.version.as_str(), link.payer.key());
             let is_it = |known: &&mut Customer| known.provider == provider && known.id == link.customer;
-            match self.customers.iter_mut().find(is_it) {
-                Some(known) => is_news |= known.payer.hear(version, Some(&payer)),
-                None => {
-                    self.customers.push(Customer {
-                        provider: provider.to_owned(),
-                        id: link.customer.clone(),
-                        payer: Register { version: version.to_owned(), value: Some(payer) },
-                    });
-                    is_news = true;
-                }
+            if let Some(known) = self.customers.iter_mut().find(is_it) {
+                is_news |= known.payer.hear(version, Some(&payer));
+            } else {
+                self.customers.push(Customer {
+                    provider: provider.to_owned(),
+                    id: link.customer.clone(),
+                    payer: Register { version: version.to_owned(), value: Some(payer) },
+                });
+                is_news = true;
             }
         }
         if let Some(payer) = self.payer_of(provider, event) {

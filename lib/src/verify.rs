@@ -4,6 +4,7 @@ use plangate::card;
 use plangate::delivery::{Delivery, Headers, Verified};
 use plangate::event::Parsed;
 use plangate::json::{self, Fields};
+use plangate::time::Timestamp;
 use serde_json::json;
 
 use crate::failure::Failure;
@@ -18,7 +19,7 @@ pub fn verify(name: &str, ask: &str, body: Vec<u8>, now: f64) -> Result<String, 
     let delivery = Delivery { headers: Headers::new(pairs(fields, "headers")?), body };
     let verified =
         provider.verify(&delivery, &secrets, &ours(fields)?, now).map_err(|error| Failure::new(error.code(), error))?;
-    let sent_at = verified.sent_at().map(|at| at.as_millis());
+    let sent_at = verified.sent_at().map(Timestamp::as_millis);
     Ok(json!({"event_id": verified.event_id(), "sent_at": sent_at}).to_string())
 }
 

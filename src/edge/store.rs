@@ -38,8 +38,13 @@ pub(super) async fn deliver(
     now: Timestamp,
 ) -> Result<Delivered, Failure> {
     const WHAT: &str = "the delivery could not be stored";
-    let statements =
+    let mut statements =
         store::webhook(provider, verified, parsed, now).map_err(|error| Failure::Internal(error.to_string()))?;
+    if isolate::settings(env).sink.is_some() && matches!(parsed, Ok(Parsed::Event(event)) if event.touches_holdings()) {
+        // The last one reads the outcome back.
+        let before_last = statements.len().saturating_sub(1);
+        statements.insert(before_last, store::outbox::pass_on(provider, verified.event_id(), now));
+    }
     let row = batch(env, &statements).await.map_err(|thrown| unavailable(WHAT, &thrown))?;
     let strange = |cause: String| Failure::StoreUnavailable { what: WHAT, cause };
     let outcome = column(&row, "outcome").ok_or_else(|| strange("the batch answered no outcome".into()))?;

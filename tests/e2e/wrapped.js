@@ -100,7 +100,7 @@ async function control(url) {
 }
 
 export default {
-  async fetch(request, env, context) {
+  async fetch(request, env) {
     const url = new URL(request.url);
     if (url.pathname.startsWith("/test/")) return control(url);
     ahead = Math.max(ahead, Number(request.headers.get("x-test-clock") ?? 0));
@@ -108,9 +108,7 @@ export default {
     const counts = {};
     const pending = [];
     const waiting = { waitUntil: (promise) => pending.push(promise), passThroughOnException() {} };
-    const worker = new Plangate(context, wrap(env, faults, counts, request.headers.get("svix-id")));
-    worker.ctx = waiting;
-    const answer = await worker.fetch(request);
+    const answer = await Plangate.fetch(request, wrap(env, faults, counts, request.headers.get("svix-id")), waiting);
     await Promise.all(pending);
     const headers = new Headers(answer.headers);
     headers.set("x-test-operations", JSON.stringify(counts));
