@@ -564,4 +564,29 @@ mod tests {
         }
         assert_eq!(format!("{key:?}"), "[redacted]");
     }
+
+    #[test]
+    fn a_sink_needs_a_safe_address_and_a_secret() {
+        let secret = ("SINK_SECRET", "whsec_c2luayBzZWNyZXQ=, whsec_b3RoZXI=");
+        for url in ["https://x.convex.site/plangate-sink", "http://127.0.0.1:3211/x", "http://localhost/x"] {
+            let sink = read(&[("SINK_URL", url), secret]).sink.unwrap();
+            let signed = sink.sign("pg_1", Timestamp::from_secs(1_800_000_000), b"{}");
+            assert_eq!(
+                signed.last().map(|(name, all)| (*name, all.split(' ').count())),
+                Some(("webhook-signature", 2))
+            );
+        }
+        for (url, text, wrong) in [
+            ("http://example.com/x", secret.1, "SINK_URL"),
+            ("http://127.0.0.1.example.com/x", secret.1, "SINK_URL"),
+            ("https://", secret.1, "SINK_URL"),
+            ("https://example.com/x", "", "SINK_SECRET"),
+            ("https://example.com/x", "whsec_***", "SINK_SECRET"),
+        ] {
+            let settings = read(&[("SINK_URL", url), ("SINK_SECRET", text)]);
+            assert!(settings.sink.is_none(), "{url}");
+            assert!(settings.unusable.iter().any(|problem| problem.setting == wrong), "{url}");
+        }
+        assert!(read(&[secret]).sink.is_none());
+    }
 }
