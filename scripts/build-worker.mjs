@@ -24,7 +24,7 @@ const ENTRY = "src/edge/entry.js";
 const SETTINGS = ["Cargo.toml", "build.rs", "openapi.json", "Cargo.lock", "package-lock.json", "scripts/build-worker.mjs", ENTRY, "src/edge/content.js"];
 
 /** What the module may use: what rustc and wasm-bindgen do, and no more, as workerd has to understand it. */
-const FEATURES = [
+export const FEATURES = [
   "mutable-globals",
   "sign-ext",
   "nontrapping-float-to-int",
@@ -34,9 +34,9 @@ const FEATURES = [
   "exception-handling",
 ].map((feature) => `--enable-${feature}`);
 
-const binaryen = (tool) => path.join(root, "node_modules", ".bin", tool);
+export const binaryen = (tool) => path.join(root, "node_modules", ".bin", tool);
 
-const targetDir = (rust) => path.resolve(root, rust.env.CARGO_TARGET_DIR ?? process.env.CARGO_TARGET_DIR ?? "target");
+export const targetDir = (rust) => path.resolve(root, rust.env.CARGO_TARGET_DIR ?? process.env.CARGO_TARGET_DIR ?? "target");
 
 /** Builds the worker into the folder `out`, unless what is there was built from the same inputs. */
 export async function buildWorker(rust, { features = "", out = "build" } = {}) {
@@ -169,6 +169,6 @@ function reportSize(folder, state) {
   }
 }
 
-function thousands(number) {
+export function thousands(number) {
   return number.toLocaleString("en-US");
 }

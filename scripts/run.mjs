@@ -56,9 +56,9 @@ export async function step(title, work) {
  *
  * A signal to end is passed on first and obeyed after that, so that no program outlives its script.
  */
-export function exitCodeOf(command, args, { env = {}, stdio = "inherit", timeout } = {}) {
+export function exitCodeOf(command, args, { cwd = root, env = {}, stdio = "inherit", timeout } = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: root, env: { ...process.env, ...env }, stdio, timeout });
+    const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio, timeout });
     let received;
     const passOn = (signal) => {
       received = signal;

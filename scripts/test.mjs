@@ -5,7 +5,7 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 import { checkExamples, testClient } from "./client.mjs";
 import { withLock } from "./lock.mjs";
-import { exitCodeOf, Failure, main, outputOf, root, say } from "./run.mjs";
+import { errorsOnly, exitCodeOf, Failure, main, outputOf, root, run, say } from "./run.mjs";
 import { unpackProxies } from "./setup/proxies.mjs";
 import { installPythonPackages } from "./setup/python.mjs";
 import { setUp } from "./setup/set-up.mjs";
@@ -14,8 +14,8 @@ import { TARGET } from "./setup/wasm-library.mjs";
 const NO_WARNINGS = ["--", "-D", "warnings"];
 
 const CHECKS = [
-  { name: "format", run: () => exitCodeOf("cargo", ["fmt", "--check"]) },
-  { name: "clippy", run: () => exitCodeOf("cargo", ["clippy", "--all-targets", "--features", "cli", ...NO_WARNINGS]) },
+  { name: "format", run: () => exitCodeOf("cargo", ["fmt", "--all", "--check"]) },
+  { name: "clippy", run: () => exitCodeOf("cargo", ["clippy", "--workspace", "--all-targets", "--features", "cli", ...NO_WARNINGS]) },
   {
     name: "clippy-wasm",
     run: (rust) => exitCodeOf("cargo", ["clippy", "--lib", "--target", TARGET, ...NO_WARNINGS], { env: rust.env }),
@@ -31,6 +31,8 @@ const CHECKS = [
     run: () => exitCodeOf("node", ["scripts/build.mjs", "--features", "panic-probe", "--out", "build-probe"]),
   },
   { name: "deploy-check", run: () => exitCodeOf("node", ["scripts/deploy.mjs", "--dry-run"]) },
+  { name: "build-lib", run: () => exitCodeOf("node", ["scripts/build-lib.mjs"]) },
+  { name: "lib", needs: ["build", "build-lib"], run: library },
   { name: "e2e", needs: ["client", "build", "build-probe"], run: endToEnd },
 ];
 
@@ -77,12 +79,37 @@ async function addLinters() {
   }
 }
 
+/** The library, its types, and the examples that stand on it, each with packages of its own. */
+async function library() {
+  await withLock("examples", async () => {
+    for (const example of ["convex", "node"]) {
+      await run("npm", ["ci", "--ignore-scripts", "--loglevel=error"], { cwd: path.join(root, "examples", example), stdio: errorsOnly });
+    }
+  });
+  const tests = ["tests/lib", "examples/node"].flatMap(testsIn);
+  const inExample = (program, ...args) => ["node", [path.join("node_modules", program), ...args], { cwd: path.join(root, "examples", "convex") }];
+  const checks = [
+    ["node", ["--experimental-vm-modules", "--disable-warning=ExperimentalWarning", "--test", ...tests]],
+    inExample("typescript/bin/tsc", "-p", "../../tests/lib"),
+    inExample("typescript/bin/tsc", "--noEmit"),
+    inExample("vitest/vitest.mjs", "run"),
+  ];
+  for (const [program, args, options] of checks) {
+    const code = await exitCodeOf(program, args, options);
+    if (code !== 0) return code;
+  }
+  return 0;
+}
+
+function testsIn(folder) {
+  const files = readdirSync(path.join(root, folder)).filter((file) => file.endsWith(".test.mjs"));
+  return files.map((file) => path.join(folder, file));
+}
+
 async function endToEnd() {
   await withLock("set-up", installPythonPackages);
   await withLock("set-up", unpackProxies);
-  const folder = path.join("tests", "e2e");
-  const files = readdirSync(path.join(root, folder)).filter((file) => file.endsWith(".test.mjs"));
-  return exitCodeOf("node", ["--test", ...files.map((file) => path.join(folder, file))]);
+  return exitCodeOf("node", ["--test", ...testsIn(path.join("tests", "e2e"))]);
 }
 
 function heading(name) {

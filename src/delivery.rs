@@ -53,10 +53,10 @@ impl<'a> Verified<'a> {
     }
 
     /// A delivery that is trusted because of where it was kept, not because of a signature: a recorded history
-    /// that is played again.
+    /// that is played again. `sent_at` is the signed time, where the scheme has one.
     #[must_use]
-    pub fn recorded(event_id: impl Into<String>, sent_at: Timestamp, body: &'a [u8]) -> Self {
-        Self::new(event_id.into(), Some(sent_at), body)
+    pub fn recorded(event_id: impl Into<String>, sent_at: impl Into<Option<Timestamp>>, body: &'a [u8]) -> Self {
+        Self::new(event_id.into(), sent_at.into(), body)
     }
 
     /// The idempotency key: the same for every attempt to deliver one event.

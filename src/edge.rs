@@ -19,6 +19,7 @@ mod rejections;
 mod request;
 mod response;
 mod schedule;
+mod sink;
 mod store;
 mod task;
 mod webhook;

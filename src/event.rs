@@ -348,13 +348,13 @@ impl Event {
 }
 
 impl Version {
-    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+    pub(crate) fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
         fields.need("version", Fields::text).map(Self)
     }
 }
 
 impl Record {
-    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+    pub(crate) fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
         Ok(Self {
             id: fields.need("id", Fields::text)?,
             version: Version::read(fields)?,
@@ -371,7 +371,7 @@ impl Record {
 }
 
 impl Link {
-    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+    pub(crate) fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
         Ok(Self {
             customer: fields.need("customer", Fields::text)?,
             payer: fields.need("payer", Fields::payer)?,
@@ -381,7 +381,7 @@ impl Link {
 }
 
 impl PlanRef {
-    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+    pub(crate) fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
         Ok(Self {
             key: fields.need("key", Fields::text)?,
             id: fields.text("id")?,
@@ -391,7 +391,7 @@ impl PlanRef {
 }
 
 impl State {
-    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+    pub(crate) fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
         Ok(Self {
             status: Status::parse(&fields.need("status", Fields::text)?),
             period_start: fields.moment("period_start")?,
@@ -409,7 +409,7 @@ impl State {
 }
 
 impl Payment {
-    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+    pub(crate) fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
         Ok(Self {
             id: fields.need("id", Fields::text)?,
             version: Version::read(fields)?,

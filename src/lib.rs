@@ -3,7 +3,7 @@
 //! A webhook goes one way: [`delivery`] → verify → parse ([`provider`]) → [`event`] → [`store`]. A check goes the other:
 //! [`session`] says who asks, [`question`] what; [`snapshot`] holds the facts, [`decide`](mod@decide) answers,
 //! [`answer`] writes it down. Everything here is plain Rust that takes the time as an argument and logs nothing. Only
-//! `edge` knows of Cloudflare Workers, and it exists only in WebAssembly.
+//! `edge` knows of Cloudflare Workers, and it exists only in WebAssembly, with the feature of that name.
 
 #![deny(missing_docs)]
 // A panic resets the WebAssembly instance and fails every other request in flight there.
@@ -51,6 +51,7 @@ pub mod ledger;
 pub mod loose;
 pub mod memory;
 pub mod ordered;
+pub mod outbox;
 pub mod payer;
 pub mod provider;
 pub mod publishable_key;
@@ -67,5 +68,5 @@ pub mod store;
 pub mod time;
 pub mod upkeep;
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", feature = "edge"))]
 mod edge;

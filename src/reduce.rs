@@ -7,9 +7,11 @@
 
 use std::cmp::Reverse;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::event::{Event, Payment, PlanRef, Record, Seats, State};
+use crate::json::{Fields, Unreadable};
+use crate::ordered::{self, Set};
 use crate::payer::Payer;
 use crate::snapshot::{Failure, Snapshot, StoredRecord};
 use crate::status::Status;
@@ -20,7 +22,7 @@ const SNAPSHOT_RECORDS: usize = 64;
 
 /// Everything that the events so far tell. Any order of them, and any duplication, adds up to the same, but for the
 /// versions of payers, which count.
-#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize)]
 pub struct Reduced {
     // Lists, because there are few of each: maps would be most of the code here.
     records: Vec<Kept>,
@@ -30,7 +32,7 @@ pub struct Reduced {
 }
 
 /// A customer of a provider that some event tied to a payer.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 struct Customer {
     provider: String,
     id: String,
@@ -39,7 +41,7 @@ struct Customer {
 }
 
 /// A record: four registers, and what is only ever added to.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 struct Kept {
     provider: String,
     id: String,
@@ -58,14 +60,14 @@ struct Kept {
 }
 
 /// A payment, whole as its newest event told it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 struct Charge {
     provider: String,
     payment: Payment,
 }
 
 /// Somebody an event was about.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 struct Known {
     /// The payer's key.
     payer: String,
@@ -75,10 +77,52 @@ struct Known {
 }
 
 /// What the newest event that spoke of it said. The version is empty while none has.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 struct Register<T> {
     version: String,
     value: Option<T>,
+}
+
+impl<T> Register<T> {
+    fn read(
+        fields: Fields<'_>,
+        name: &str,
+        value: fn(Fields<'_>) -> Result<Option<T>, Unreadable>,
+    ) -> Result<Self, Unreadable> {
+        let register = fields.need(name, Fields::object)?;
+        Ok(Self { version: register.need("version", Fields::text)?, value: value(register)? })
+    }
+}
+
+fn text(register: Fields<'_>) -> Result<Option<String>, Unreadable> {
+    register.text("value")
+}
+
+impl Customer {
+    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        Ok(Self {
+            provider: fields.need("provider", Fields::text)?,
+            id: fields.need("id", Fields::text)?,
+            payer: Register::read(fields, "payer", text)?,
+        })
+    }
+}
+
+impl Charge {
+    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        let payment = fields.need("payment", Fields::object)?;
+        Ok(Self { provider: fields.need("provider", Fields::text)?, payment: Payment::read(payment)? })
+    }
+}
+
+impl Known {
+    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        Ok(Self {
+            payer: fields.need("payer", Fields::text)?,
+            version: fields.need("version", Fields::count)?,
+            deleted_at: fields.moment("deleted_at")?,
+        })
+    }
 }
 
 impl<T: Clone> Register<T> {
@@ -98,37 +142,59 @@ impl<T: Clone> Register<T> {
 }
 
 impl Reduced {
-    /// Adds an event, which the provider sent under this id.
-    pub fn apply(&mut self, provider: &str, event_id: &str, event: &Event) {
+    /// Reads the JSON that this is written as.
+    ///
+    /// # Errors
+    /// [`Unreadable`] for what this version of the code never wrote.
+    pub fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        Ok(Self {
+            records: fields.objects("records", Kept::read)?.unwrap_or_default(),
+            payments: fields.objects("payments", Charge::read)?.unwrap_or_default(),
+            customers: fields.objects("customers", Customer::read)?.unwrap_or_default(),
+            payers: fields.objects("payers", Known::read)?.unwrap_or_default(),
+        })
+    }
+
+    /// Adds an event, which the provider sent under this id. Answers whether it told anything that was not known: whether
+    /// the store would call it `stored`, and not `stale`.
+    pub fn apply(&mut self, provider: &str, event_id: &str, event: &Event) -> bool {
+        // Only who it is about, which is never too late to say.
+        let mut is_news = event.records.is_empty() && event.payments.is_empty();
         for record in &event.records {
             let known = self.records.iter().position(|kept| kept.is(provider, &record.id));
-            match known.and_then(|place| self.records.get_mut(place)) {
-                Some(kept) => kept.hear(record, event_id),
-                None => self.records.push(Kept::first(provider, record, event_id)),
+            if let Some(kept) = known.and_then(|place| self.records.get_mut(place)) {
+                is_news |= kept.hear(record, event_id);
+            } else {
+                self.records.push(Kept::first(provider, record, event_id));
+                is_news = true;
             }
         }
         for payment in &event.payments {
             let is_it = |charge: &&mut Charge| charge.provider == provider && charge.payment.id == payment.id;
             match self.payments.iter_mut().find(is_it) {
-                Some(charge) if payment.version > charge.payment.version => charge.payment.clone_from(payment),
+                Some(charge) if payment.version > charge.payment.version => {
+                    charge.payment.clone_from(payment);
+                    is_news = true;
+                }
                 Some(_) => {}
                 None => {
                     self.payments.push(Charge { provider: provider.to_owned(), payment: payment.clone() });
+                    is_news = true;
                 }
             }
         }
         for link in &event.links {
             let (version, payer) = (link.version.as_str(), link.payer.key());
             let is_it = |known: &&mut Customer| known.provider == provider && known.id == link.customer;
-            match self.customers.iter_mut().find(is_it) {
-                Some(known) => {
-                    known.payer.hear(version, Some(&payer));
-                }
-                None => self.customers.push(Customer {
+            if let Some(known) = self.customers.iter_mut().find(is_it) {
+                is_news |= known.payer.hear(version, Some(&payer));
+            } else {
+                self.customers.push(Customer {
                     provider: provider.to_owned(),
                     id: link.customer.clone(),
                     payer: Register { version: version.to_owned(), value: Some(payer) },
-                }),
+                });
+                is_news = true;
             }
         }
         if let Some(payer) = self.payer_of(provider, event) {
@@ -140,10 +206,77 @@ impl Reduced {
                 None => self.payers.push(Known { payer, version: 1, deleted_at: event.deleted_at }),
             }
         }
+        is_news
+    }
+
+    /// What may be kept apart: a part of what is known holds all that is needed for an event, or for a payer, if it holds
+    /// everything that shares one of these keys, directly or through others. So one payer's state can be one document.
+    #[must_use]
+    pub fn keys(&self) -> Set<String> {
+        let mut keys = Vec::new();
+        for kept in &self.records {
+            keys.push(Key::Record(&kept.id).of(&kept.provider));
+            keys.extend(kept.customer.value.as_ref().map(|id| Key::Customer(id).of(&kept.provider)));
+            keys.extend(kept.payer.value.clone());
+        }
+        for Charge { provider, payment } in &self.payments {
+            keys.extend(keys_of_payment(provider, payment));
+        }
+        for known in &self.customers {
+            keys.push(Key::Customer(&known.id).of(&known.provider));
+            keys.extend(known.payer.value.clone());
+        }
+        keys.extend(self.payers.iter().map(|known| known.payer.clone()));
+        ordered::set(keys)
+    }
+
+    /// The keys of what an event adds to.
+    #[must_use]
+    pub fn keys_of(provider: &str, event: &Event) -> Set<String> {
+        let mut keys: Vec<String> = event.payer.iter().map(Payer::key).collect();
+        for record in &event.records {
+            keys.push(Key::Record(&record.id).of(provider));
+            keys.extend(record.customer.as_ref().map(|id| Key::Customer(id).of(provider)));
+            keys.extend(record.payer.as_ref().map(Payer::key));
+        }
+        for payment in &event.payments {
+            keys.extend(keys_of_payment(provider, payment));
+        }
+        for link in &event.links {
+            keys.push(Key::Customer(&link.customer).of(provider));
+            keys.push(link.payer.key());
+        }
+        ordered::set(keys)
+    }
+
+    /// Takes in what another part holds. Two parts share nothing, unless they are one.
+    pub fn merge(&mut self, other: Self) {
+        for kept in other.records {
+            if !self.records.iter().any(|own| own.is(&kept.provider, &kept.id)) {
+                self.records.push(kept);
+            }
+        }
+        for charge in other.payments {
+            let is_it = |own: &Charge| own.provider == charge.provider && own.payment.id == charge.payment.id;
+            if !self.payments.iter().any(is_it) {
+                self.payments.push(charge);
+            }
+        }
+        for known in other.customers {
+            if !self.customers.iter().any(|own| own.provider == known.provider && own.id == known.id) {
+                self.customers.push(known);
+            }
+        }
+        for known in other.payers {
+            if !self.payers.iter().any(|own| own.payer == known.payer) {
+                self.payers.push(known);
+            }
+        }
     }
 
     /// Whom an event is about: as it says, or as an earlier event about the same record, payment or customer said.
-    fn payer_of(&self, provider: &str, event: &Event) -> Option<String> {
+    #[must_use]
+    pub fn payer_of(&self, provider: &str, event: &Event) -> Option<String> {
         let of_record = |record: &Record| {
             let kept = self.records.iter().find(|kept| kept.is(provider, &record.id))?;
             self.payer_of_record(kept).cloned()
@@ -236,7 +369,48 @@ impl Reduced {
     }
 }
 
+/// What two parts of what is known can share, besides a payer.
+enum Key<'a> {
+    Record(&'a str),
+    Payment(&'a str),
+    Customer(&'a str),
+}
+
+impl Key<'_> {
+    /// As text. No payer's key begins so.
+    fn of(&self, provider: &str) -> String {
+        let (kind, id) = match self {
+            Self::Record(id) => ("record", id),
+            Self::Payment(id) => ("payment", id),
+            Self::Customer(id) => ("customer", id),
+        };
+        format!("{kind}:{provider}:{id}")
+    }
+}
+
+fn keys_of_payment(provider: &str, payment: &Payment) -> impl Iterator<Item = String> {
+    let own = Key::Payment(&payment.id).of(provider);
+    let customer = payment.customer.as_ref().map(|id| Key::Customer(id).of(provider));
+    std::iter::once(own).chain(customer).chain(payment.payer.as_ref().map(Payer::key))
+}
+
 impl Kept {
+    fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {
+        Ok(Self {
+            provider: fields.need("provider", Fields::text)?,
+            id: fields.need("id", Fields::text)?,
+            payer: Register::read(fields, "payer", text)?,
+            customer: Register::read(fields, "customer", text)?,
+            plan: Register::read(fields, "plan", |register| register.object("value")?.map(PlanRef::read).transpose())?,
+            state: Register::read(fields, "state", |register| register.object("value")?.map(State::read).transpose())?,
+            occurred_at: fields.need("occurred_at", Fields::moment)?,
+            event_id: fields.need("event_id", Fields::text)?,
+            subscription: fields.text("subscription")?,
+            trial_used: fields.need("trial_used", Fields::truth)?,
+            started_at: fields.moment("started_at")?,
+        })
+    }
+
     fn first(provider: &str, record: &Record, event_id: &str) -> Self {
         let mut kept = Self {
             provider: provider.to_owned(),
@@ -268,24 +442,28 @@ impl Kept {
         (status == Status::Ended, !may_grant, is_past, Reverse(&self.state.version), &self.provider, &self.id)
     }
 
-    fn hear(&mut self, record: &Record, event_id: &str) {
+    /// Takes over what is newer; says whether anything was.
+    fn hear(&mut self, record: &Record, event_id: &str) -> bool {
         let version = record.version.as_str();
         let names_payer = self.payer.hear(version, record.payer.as_ref().map(Payer::key).as_ref());
-        self.customer.hear(version, record.customer.as_ref());
+        let names_customer = self.customer.hear(version, record.customer.as_ref());
         // A plan known by its id alone yields to any that has a name: '!' sorts before every digit.
         let nameless = record.plan.as_ref().is_some_and(|plan| plan.id.as_ref() == Some(&plan.key));
-        self.plan.hear(&format!("{}{version}", if nameless { "!" } else { "" }), record.plan.as_ref());
+        let names_plan = self.plan.hear(&format!("{}{version}", if nameless { "!" } else { "" }), record.plan.as_ref());
         let tells_state = self.state.hear(version, record.state.as_ref());
         // The newest event about the state; while nothing has told the state, the newest that names the payer.
         if tells_state || (self.state.value.is_none() && names_payer) {
             self.occurred_at = record.occurred_at;
             event_id.clone_into(&mut self.event_id);
         }
+        let before = (self.subscription.is_some(), self.trial_used, self.started_at);
         if self.subscription.is_none() {
             self.subscription.clone_from(&record.subscription);
         }
         self.trial_used |= record.trial;
         self.started_at = earlier(self.started_at, record.started_at);
+        let adds = before != (self.subscription.is_some(), self.trial_used, self.started_at);
+        names_payer || names_customer || names_plan || tells_state || adds
     }
 
     /// Until something tells it, what is heard of is taken for active.

@@ -12,6 +12,8 @@ use crate::publishable_key::PublishableKey;
 use crate::secret::Secret;
 use crate::session::SessionPolicy;
 use crate::session::key::{JwtKey, parse_pem};
+use crate::standard_webhooks;
+use crate::time::Timestamp;
 
 /// How long a KV copy may speak for the database, unless `SNAPSHOT_TTL_SECONDS` says otherwise.
 const DEFAULT_SNAPSHOT_TTL_SECS: u32 = 300;
@@ -84,6 +86,8 @@ pub struct Settings {
     pub reconcile_pages: u32,
     /// The providers' APIs that we hold a key for, by name.
     pub apis: Map<&'static str, ApiAccess>,
+    /// Where changes are passed on to.
+    pub sink: Option<Sink>,
     /// What is missing.
     pub missing: Vec<Problem>,
     /// What is there and cannot be used.
@@ -138,6 +142,34 @@ pub struct ApiAccess {
     pub base: String,
     /// The key.
     pub bearer: Bearer,
+}
+
+/// A receiver of changes.
+#[derive(Clone, Debug)]
+pub struct Sink {
+    /// Its address.
+    pub url: String,
+    secrets: Vec<Secret>,
+}
+
+impl Sink {
+    /// The headers that prove a message: a signature for each secret, so that a receiver can change its own.
+    #[must_use]
+    pub fn sign(&self, id: &str, now: Timestamp, body: &[u8]) -> Vec<(&'static str, String)> {
+        let mut headers: Vec<(&'static str, String)> = Vec::new();
+        for secret in &self.secrets {
+            let signed = standard_webhooks::sign_under(&standard_webhooks::STANDARD_HEADERS, secret, id, now, body);
+            match headers.last_mut().zip(signed.last()) {
+                // The signature is the last one.
+                Some(((_, all), (_, one))) => {
+                    all.push(' ');
+                    all.push_str(one);
+                }
+                None => headers = signed,
+            }
+        }
+        headers
+    }
 }
 
 /// A credential that we send. It does not show itself.
@@ -223,6 +255,7 @@ impl Settings {
         let sign_in_url = reader.link("SIGN_IN_URL");
         let rate_limit_secs =
             reader.number("RATE_LIMIT_PERIOD_SECONDS", MIN_RATE_LIMIT_SECS..=MAX_RATE_LIMIT_SECS, MAX_RATE_LIMIT_SECS);
+        let sink = reader.sink();
         Self {
             webhook_secrets,
             ours,
@@ -242,6 +275,7 @@ impl Settings {
             retention_days,
             reconcile_pages,
             apis,
+            sink,
             missing: reader.missing,
             unusable: reader.unusable,
         }
@@ -378,6 +412,31 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             Some((provider.name(), self.api_access(api.key_setting(), (base, default_base))?))
         };
         ordered::map(PROVIDERS.iter().filter_map(one))
+    }
+
+    fn sink(&mut self) -> Option<Sink> {
+        let url = self.text("SINK_URL")?;
+        // What is sent says who pays for what.
+        let is_ours = |rest: &str| {
+            let host = rest.split(['/', ':', '?']).next();
+            matches!(host, Some("127.0.0.1" | "localhost"))
+        };
+        let is_sound = url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+            || url.strip_prefix("http://").is_some_and(is_ours);
+        if !is_sound {
+            self.unusable("SINK_URL", "is no address with `https://` (or of this machine)");
+        }
+        let mut secrets = Vec::new();
+        for text in self.list("SINK_SECRET") {
+            match standard_webhooks::parse_secret(&text) {
+                Ok(secret) => secrets.push(secret),
+                Err(error) => self.unusable("SINK_SECRET", format_args!("has an entry that {error}")),
+            }
+        }
+        if secrets.is_empty() {
+            self.unusable("SINK_SECRET", "has no entry, and nothing is sent without a signature");
+        }
+        (is_sound && !secrets.is_empty()).then_some(Sink { url, secrets })
     }
 
     fn api_keys(&mut self) -> Vec<ApiKey> {
@@ -585,5 +644,30 @@ mod tests {
             assert!(!key.fits(other));
         }
         assert_eq!(format!("{key:?}"), "[redacted]");
+    }
+
+    #[test]
+    fn a_sink_needs_a_safe_address_and_a_secret() {
+        let secret = ("SINK_SECRET", "whsec_c2luayBzZWNyZXQ=, whsec_b3RoZXI=");
+        for url in ["https://x.convex.site/plangate-sink", "http://127.0.0.1:3211/x", "http://localhost/x"] {
+            let sink = read(&[("SINK_URL", url), secret]).sink.unwrap();
+            let signed = sink.sign("pg_1", Timestamp::from_secs(1_800_000_000), b"{}");
+            assert_eq!(
+                signed.last().map(|(name, all)| (*name, all.split(' ').count())),
+                Some(("webhook-signature", 2))
+            );
+        }
+        for (url, text, wrong) in [
+            ("http://example.com/x", secret.1, "SINK_URL"),
+            ("http://127.0.0.1.example.com/x", secret.1, "SINK_URL"),
+            ("https://", secret.1, "SINK_URL"),
+            ("https://example.com/x", "", "SINK_SECRET"),
+            ("https://example.com/x", "whsec_***", "SINK_SECRET"),
+        ] {
+            let settings = read(&[("SINK_URL", url), ("SINK_SECRET", text)]);
+            assert!(settings.sink.is_none(), "{url}");
+            assert!(settings.unusable.iter().any(|problem| problem.setting == wrong), "{url}");
+        }
+        assert!(read(&[secret]).sink.is_none());
     }
 }

@@ -6,6 +6,7 @@
 //! applied, and playing a row of the ledger again changes nothing.
 
 mod compact;
+pub mod outbox;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod upkeep;
@@ -25,7 +26,7 @@ use crate::reconcile::MISSED_AFTER_MS;
 use crate::time::Timestamp;
 
 /// The last of `migrations/`: what the database must have seen for this code.
-pub const LATEST_MIGRATION: &str = "0004_customers.sql";
+pub const LATEST_MIGRATION: &str = "0005_outbox.sql";
 
 static DELIVER: LazyLock<String> = LazyLock::new(|| {
     let deliver = compact!(include_str!("store/deliver.sql"));

@@ -104,7 +104,7 @@ impl Serialize for Timestamp {
 
 /// `#[serde(with = "millis")]`: an optional moment as a JSON number of milliseconds, the form it is stored in.
 pub(crate) mod millis {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde::{Serialize, Serializer};
 
     use super::Timestamp;
 
@@ -112,25 +112,17 @@ pub(crate) mod millis {
     pub(crate) fn serialize<S: Serializer>(moment: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
         moment.map(Timestamp::as_millis).serialize(serializer)
     }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-        Ok(Option::<i64>::deserialize(deserializer)?.map(Timestamp::from_millis))
-    }
 }
 
 /// `#[serde(with = "whole_millis")]`: a moment as a JSON number of milliseconds, the form it is stored in.
 pub(crate) mod whole_millis {
-    use serde::{Deserialize, Deserializer, Serializer};
+    use serde::Serializer;
 
     use super::Timestamp;
 
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's `with` passes the field by reference")]
     pub(crate) fn serialize<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_i64(moment.as_millis())
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-        i64::deserialize(deserializer).map(Timestamp::from_millis)
     }
 }
 

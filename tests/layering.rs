@@ -178,7 +178,10 @@ fn the_core_is_built_without_the_edge() {
     let modules: Vec<&str> = library.code.lines().map(str::trim).filter(|line| line.ends_with("mod edge;")).collect();
     assert_eq!(modules, ["mod edge;"], "private, and once");
     let text = read(Path::new("src/lib.rs"));
-    assert!(text.contains("#[cfg(target_arch = \"wasm32\")]\nmod edge;"), "only in WebAssembly");
+    assert!(
+        text.contains("#[cfg(all(target_arch = \"wasm32\", feature = \"edge\"))]\nmod edge;"),
+        "only in the worker"
+    );
     for path in core() {
         if path != Path::new("src/lib.rs") {
             assert!(!Source::of(&read(&path)).has("crate::edge"), "{} uses the edge", path.display());

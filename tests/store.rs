@@ -20,6 +20,8 @@ mod customers;
 mod history;
 #[path = "store/lifecycles.rs"]
 mod lifecycles;
+#[path = "store/outbox.rs"]
+mod outbox;
 #[path = "store/past.rs"]
 mod past;
 #[path = "store/plans.rs"]

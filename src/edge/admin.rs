@@ -1,6 +1,7 @@
 //! `/admin/…`: what operators see of the ledger and can do about it. Without `ADMIN_TOKEN` there is nothing here.
 
 mod export;
+mod outbox;
 mod payers;
 mod upkeep;
 
@@ -78,6 +79,14 @@ pub(super) async fn handle(edge: &Edge<'_>, what: &str) -> Result<Reply, Failure
         "rebuild" => {
             edge.allow(&["POST"])?;
             upkeep::rebuild(edge).await
+        }
+        "outbox" => {
+            edge.allow(&["GET", "HEAD"])?;
+            outbox::list(edge).await
+        }
+        "outbox/replay" => {
+            edge.allow(&["POST"])?;
+            outbox::replay(edge).await
         }
         "export" => {
             edge.allow(&["GET", "HEAD"])?;
@@ -276,6 +285,9 @@ async fn apply(edge: &Edge<'_>, event_id: &str, event: Event) -> Result<Outcome,
     let recorded = Verified::recorded(event_id, edge.now, &[]);
     let parsed = Ok(Parsed::Event(event));
     let delivered = store::deliver(edge.env, OPERATOR, &recorded, &parsed, edge.now).await?;
+    if delivered.outcome == Outcome::Stored {
+        outbox::send_later(edge);
+    }
     take_over(edge, delivered.snapshot).await;
     Ok(delivered.outcome)
 }

@@ -3,11 +3,14 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use worker::Env;
+
 use super::log::Line;
 use super::response::Failure;
 use super::{Edge, store};
 use crate::api::ApiPlan;
 use crate::catalog::Catalog;
+use crate::settings::Settings;
 use crate::time::Timestamp;
 
 /// How long an isolate uses the plans it has read before it looks again.
@@ -32,46 +35,51 @@ pub(super) fn name(provider: &str) -> String {
 /// An unreadable one is not an empty one: with an empty one, answers would be wrong. Where the plans cannot be read, those
 /// read before are used for as long as it lasts; an isolate that never read any cannot answer.
 pub(super) async fn current(edge: &Edge<'_>) -> Result<Rc<Catalog>, Failure> {
-    if edge.settings.has_catalog_problem() {
-        return Err(Failure::CatalogUnusable { complaint: edge.settings.complaint().unwrap_or_default() });
+    with_settings(edge.env, edge.settings, edge.now).await
+}
+
+/// The same, where nobody asks.
+pub(super) async fn with_settings(env: &Env, settings: &Settings, now: Timestamp) -> Result<Rc<Catalog>, Failure> {
+    if settings.has_catalog_problem() {
+        return Err(Failure::CatalogUnusable { complaint: settings.complaint().unwrap_or_default() });
     }
     let known = MERGED.with_borrow(|merged| {
-        merged.as_ref().map(|merged| (Rc::clone(&merged.catalog), edge.now.millis_since(merged.read_at) <= FRESH_MS))
+        merged.as_ref().map(|merged| (Rc::clone(&merged.catalog), now.millis_since(merged.read_at) <= FRESH_MS))
     });
     if let Some((catalog, true)) = known {
         return Ok(catalog);
     }
-    let mut catalog = edge.settings.catalog.clone();
-    for provider in edge.settings.apis.keys() {
-        match plans(edge, provider).await {
+    let mut catalog = settings.catalog.clone();
+    for provider in settings.apis.keys() {
+        match plans(env, provider).await {
             Ok(plans) => catalog = catalog.with(provider, &plans),
             Err(failure) => {
                 let Some((old, _)) = known else { return Err(failure) };
                 if let Some(line) = failure.log() {
                     line.with("provider", *provider).write();
                 }
-                return Ok(remember(edge, old));
+                return Ok(remember(now, old));
             }
         }
     }
-    Ok(remember(edge, Rc::new(catalog)))
+    Ok(remember(now, Rc::new(catalog)))
 }
 
-fn remember(edge: &Edge<'_>, catalog: Rc<Catalog>) -> Rc<Catalog> {
-    MERGED.set(Some(Merged { catalog: Rc::clone(&catalog), read_at: edge.now }));
+fn remember(now: Timestamp, catalog: Rc<Catalog>) -> Rc<Catalog> {
+    MERGED.set(Some(Merged { catalog: Rc::clone(&catalog), read_at: now }));
     catalog
 }
 
 /// KV first, which is near; D1 where it has none.
-async fn plans(edge: &Edge<'_>, provider: &str) -> Result<Vec<ApiPlan>, Failure> {
+async fn plans(env: &Env, provider: &str) -> Result<Vec<ApiPlan>, Failure> {
     let name = name(provider);
-    let copy = store::text_copy(edge.env, &name).await.unwrap_or_else(|cause| {
+    let copy = store::text_copy(env, &name).await.unwrap_or_else(|cause| {
         Line::warn(format!("failed to read the copy of the plans: {cause}")).with("provider", provider).write();
         None
     });
     let text = match copy {
         Some(text) => Some(text),
-        None => store::kept(edge.env, &[&name]).await?.remove(&name),
+        None => store::kept(env, &[&name]).await?.remove(&name),
     };
     // Never synced: there are none.
     let Some(text) = text else { return Ok(Vec::new()) };

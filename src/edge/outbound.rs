@@ -12,6 +12,8 @@ use crate::settings::{ApiAccess, Bearer};
 
 /// How long an answer may take.
 const TIMEOUT_MS: f64 = 5_000.0;
+/// How long a receiver of changes may take: it may have to start first.
+const POST_TIMEOUT_MS: f64 = 10_000.0;
 /// How long a provider is left alone that wants to be and does not say how long.
 const DEFAULT_RETRY_AFTER_SECS: u32 = 30;
 /// The longest that a provider is believed: an hour without a sweep is enough.
@@ -38,6 +40,28 @@ pub(super) async fn get(url: &str, bearer: Option<&Bearer>, headers: &[(&str, &s
         let retry_after = response.headers().get("retry-after").ok().flatten();
         let body = settled(response.text()).await?.as_string().unwrap_or_default();
         Ok(Answered { status: response.status(), retry_after, body })
+    };
+    fetched.await.map_err(|thrown: JsValue| message(&thrown))
+}
+
+/// Sends a JSON text; answers the status.
+pub(super) async fn post(url: &str, headers: &[(&'static str, String)], body: &str) -> Result<u16, String> {
+    let fetched = async {
+        let all = object([("content-type", JsValue::from("application/json"))])?;
+        for (name, value) in headers {
+            js_sys::Reflect::set(all.unchecked_ref::<Object>(), &(*name).into(), &value.into())?;
+        }
+        let options = object([
+            ("method", "POST".into()),
+            ("headers", all),
+            ("body", body.into()),
+            ("redirect", "manual".into()),
+            ("signal", abort_after(POST_TIMEOUT_MS)?),
+        ])?;
+        let response: FetchedResponse = settled(fetch(url, &options)).await?.unchecked_into();
+        // A body that is not read holds one of the few connections that a run may have.
+        settled(response.text()).await?;
+        Ok(response.status())
     };
     fetched.await.map_err(|thrown: JsValue| message(&thrown))
 }

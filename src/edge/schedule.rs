@@ -5,7 +5,7 @@ use worker::Env;
 use super::bindings::message;
 use super::log::Line;
 use super::store::Batch;
-use super::{clock, reconcile, rejections};
+use super::{clock, reconcile, rejections, sink};
 use crate::settings::Settings;
 use crate::store::upkeep::{PRUNED_AT_ONCE, prune};
 
@@ -14,6 +14,7 @@ use crate::store::upkeep::{PRUNED_AT_ONCE, prune};
 pub(super) async fn run(env: &Env, settings: &Settings) {
     rejections::flush(env, clock()).await;
     prune_ledger(env, settings).await;
+    sink::run(env, settings).await;
     reconcile::run(env, settings).await;
 }
 

@@ -38,8 +38,11 @@ pub(super) async fn deliver(
 ) -> Result<Delivered, Failure> {
     const WHAT: &str = "the delivery could not be stored";
     let reads_duplicates_back = isolate::an_answer_was_lost();
-    let statements = store::webhook(provider, verified, parsed, reads_duplicates_back, now)
+    let mut statements = store::webhook(provider, verified, parsed, reads_duplicates_back, now)
         .map_err(|error| Failure::Internal(error.to_string()))?;
+    if isolate::settings(env).sink.is_some() && matches!(parsed, Ok(Parsed::Event(event)) if event.touches_holdings()) {
+        statements.push(store::outbox::pass_on(provider, verified.event_id(), now));
+    }
     let answered = Batch::run(env, &statements).await.map_err(|thrown| {
         isolate::answer_lost();
         unavailable(WHAT, &thrown)
@@ -312,9 +315,9 @@ impl Batch {
         Ok(rows.get(0))
     }
 
-    /// The snapshot that the last statement answers, if it answers one.
+    /// The last snapshot that a statement answers, if any does.
     fn fresh(&self) -> Option<Fresh> {
-        Fresh::of(&self.first_row(self.0.length().saturating_sub(1)).ok()?)
+        (0..self.0.length()).rev().find_map(|index| Fresh::of(&self.first_row(index).ok()?))
     }
 
     /// A column of the first row of a statement, if it is text.

@@ -6,10 +6,11 @@ use super::Edge;
 use super::log::Line;
 use super::response::{Failure, Reply};
 use super::store::Delivered;
-use super::{isolate, reconcile, store, task};
+use super::{isolate, reconcile, sink, store, task};
 use crate::delivery::{Delivery, Headers};
 use crate::event::{Event, Parsed};
 use crate::provider::Provider;
+use crate::store::Outcome;
 
 /// The longest body that is read. Real deliveries have a few kB; Svix itself sends at most 350 kB.
 const MAX_BODY_BYTES: usize = 512 * 1024;
@@ -30,6 +31,7 @@ struct Receipt<'a> {
 /// 6. The KV copy and this isolate's memory follow; without them the answer is as right, only slower. A duplicate has changed
 ///    nothing, so it does neither, unless the answer to an earlier attempt may have been lost here.
 /// 7. What ties with another event is asked of the provider, after the answer. If that fails, the next sweep finds it.
+/// 8. What changed is passed on, after the answer, where a sink is set. If that fails, a scheduled run tries again.
 pub(super) async fn handle(edge: &Edge<'_>, provider: &'static dyn Provider) -> Result<Reply, Failure> {
     // 1.
     let Some(secrets) = edge.settings.webhook_secrets.get(provider.name()) else {
@@ -78,6 +80,11 @@ pub(super) async fn handle(edge: &Edge<'_>, provider: &'static dyn Provider) -> 
                 reconcile::settle(&env, &settings, &payer, api, occurred_at).await;
             });
         }
+    }
+    // 8.
+    if outcome == Outcome::Stored && edge.settings.sink.is_some() {
+        let (env, settings) = (edge.env.clone(), isolate::settings(edge.env));
+        task::wait_until(edge.context, async move { sink::run(&env, &settings).await });
     }
     let receipt = Receipt { outcome: outcome.as_str(), event_id: verified.event_id() };
     let body = serde_json::to_string(&receipt).map_err(|error| Failure::Internal(error.to_string()))?;

@@ -24,6 +24,7 @@ pub const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0002_ledger_by_payer.sql"),
     include_str!("../../migrations/0003_operations.sql"),
     include_str!("../../migrations/0004_customers.sql"),
+    include_str!("../../migrations/0005_outbox.sql"),
 ];
 
 /// A store in one SQLite connection.

@@ -217,6 +217,7 @@ pub fn erase(erasure: &Erasure, note_id: &str, now: Timestamp) -> Vec<Statement>
         of_payer("DELETE FROM records WHERE payer = ?1"),
         of_payer("DELETE FROM payments WHERE payer = ?1"),
         of_payer("DELETE FROM customers WHERE payer = ?1"),
+        of_payer("DELETE FROM outbox WHERE payer = ?1"),
         Statement { sql: ERASE_PAYER, params: vec![Param::from(key.as_str()), now.into()] },
         note(note_id, "admin.erase", &erasure.detail(), now),
         super::snapshots((&erasure.payer, None), now),

@@ -1,0 +1,244 @@
+// Changes are passed on to a receiver that fails in every way: signed, in order, again until they are taken, and nothing is
+// lost when either side is killed.
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { createServer } from "node:http";
+import { after, before, test } from "node:test";
+import { Webhook } from "standardwebhooks";
+import { DAY_MS, Plangate, event, itemEvent, newUser } from "./harness.mjs";
+
+const SECRET = `whsec_${randomBytes(24).toString("base64")}`;
+const OLD_SECRET = `whsec_${randomBytes(24).toString("base64")}`;
+const ADMIN_TOKEN = randomBytes(24).toString("hex");
+const admin = { authorization: `Bearer ${ADMIN_TOKEN}`, "content-type": "application/json" };
+
+/** A receiver that orders by sequence and drops what is old, as the documentation says. `mode` is how it answers. */
+class Receiver {
+  mode = () => 204;
+  attempts = [];
+  held = new Map();
+
+  async listen(port = 0) {
+    this.server = createServer((request, response) => this.#take(request, response));
+    await new Promise((done) => this.server.listen(port, "127.0.0.1", done));
+    this.port = this.server.address().port;
+    return this;
+  }
+  close() {
+    this.server.closeAllConnections();
+    return new Promise((done) => this.server.close(done));
+  }
+  get url() {
+    return `http://127.0.0.1:${this.port}/plangate-sink`;
+  }
+  async #take(request, response) {
+    let body = "";
+    for await (const part of request) body += part;
+    const message = new Webhook(SECRET).verify(body, request.headers);
+    new Webhook(OLD_SECRET).verify(body, request.headers);
+    const { data } = message;
+    this.attempts.push({ id: request.headers["webhook-id"], payer: data.payer, sequence: data.sequence, message });
+    const answer = this.mode(data, this.attempts.length);
+    if (answer === "reset") return request.socket.destroy();
+    if (answer === "silence") return;
+    const newest = this.held.get(data.payer)?.sequence ?? 0;
+    const isTaken = answer >= 200 && answer < 300;
+    if ((isTaken || answer === "taken, then reset") && data.sequence > newest) this.held.set(data.payer, data);
+    if (answer === "taken, then reset") return request.socket.destroy();
+    response.writeHead(answer).end("a body");
+  }
+}
+
+let plangate;
+let receiver;
+before(async () => {
+  receiver = await new Receiver().listen();
+  const bindings = { SINK_URL: receiver.url, SINK_SECRET: `${SECRET}, ${OLD_SECRET}`, ADMIN_TOKEN, PLANS: { pro: { features: ["api"] } } };
+  plangate = await Plangate.start({ bindings, outbound: "network" });
+});
+after(async () => {
+  await plangate.stop();
+  await receiver.close();
+});
+
+const outbox = async () => (await plangate.request("GET", "/admin/outbox", { headers: admin })).body;
+const rows = async (sql) => (await (await plangate.d1()).prepare(sql).all()).results;
+const due = async () => (await plangate.d1()).prepare("UPDATE outbox SET next_at = 0 WHERE dead_at IS NULL").run();
+/** A scheduled run, once all that waits is due. */
+const run = async () => {
+  await due();
+  assert.equal((await (await plangate.mf.getWorker()).scheduled({ cron: "*/5 * * * *" })).outcome, "ok");
+};
+const drain = async (limit = 60) => {
+  for (let n = 0; n < limit; n++) {
+    if ((await outbox()).pending === 0) return;
+    await run();
+  }
+  assert.fail(`still waiting: ${JSON.stringify(await outbox())}`);
+};
+const at = (n) => Date.now() - 3_600_000 + n * 1000;
+const paid = (user, n, more) => itemEvent(user, { at: at(n), end: Date.now() + 20 * DAY_MS, ...more });
+const of = (user) => receiver.attempts.filter(({ payer }) => payer === `user:${user}`);
+
+test("a change is sent with the webhook that made it: signed, with the payer's state and the event", async () => {
+  receiver.mode = () => 204;
+  const user = newUser();
+  const { event_id } = await plangate.delivered(paid(user, 1));
+  const [{ id, message }, ...more] = of(user);
+  assert.deepEqual(more, []);
+  assert.match(id, /^pg_[0-9a-f]{64}_1$/);
+  assert.equal(message.type, "payer.changed");
+  const { payer, sequence, delivery, entitlements, snapshot } = message.data;
+  assert.deepEqual([payer, sequence, delivery.provider, delivery.event_id], [`user:${user}`, 1, "clerk", event_id]);
+  assert.equal(delivery.event.records[0].plan.key, "pro");
+  assert.deepEqual([snapshot.payer, snapshot.version, snapshot.records.length], [`user:${user}`, 1, 1]);
+  const { body: held } = await plangate.request("GET", `/v1/entitlements?user_id=${user}`, { headers: { authorization: `Bearer ${plangate.options.bindings.API_KEYS}` } });
+  const comparable = ({ as_of, source, ...rest }) => rest;
+  assert.deepEqual(comparable(entitlements), comparable(held));
+  assert.deepEqual(entitlements.features, ["api"]);
+  assert.deepEqual(await rows("SELECT * FROM outbox"), []);
+});
+
+test("what changes nothing is not sent: duplicates, stale events, events about nothing that is held", async () => {
+  const user = newUser();
+  await plangate.delivered(paid(user, 5), "stored", { id: `msg_${user}` });
+  await plangate.delivered(paid(user, 5), "duplicate", { id: `msg_${user}` });
+  await plangate.delivered(paid(user, 4), "stale");
+  await plangate.delivered(event("user.updated", { id: user, updated_at: Date.now() }));
+  assert.deepEqual(of(user).map(({ sequence }) => sequence), [1]);
+  await plangate.delivered(event("user.deleted", { id: user, deleted: true }));
+  assert.deepEqual(of(user).map(({ sequence, message }) => [sequence, message.data.entitlements.payers[0].deleted]), [[1, false], [4, true]]);
+});
+
+test("one statement more with a sink, none more without", async () => {
+  const count = async (target, user) => {
+    const answer = await target.deliver(paid(user, 1));
+    return JSON.parse(answer.headers.get("x-test-operations")).d1_statement;
+  };
+  receiver.mode = () => 204;
+  const plain = await Plangate.start({ wrapped: true });
+  const passing = await Plangate.start({ bindings: plangate.options.bindings, outbound: "network", wrapped: true });
+  try {
+    const without = await count(plain, newUser());
+    // Afterwards: two batches of three statements and of two, and a look that finds nothing more.
+    assert.equal(await count(passing, newUser()), without + 1 + 3 + 2 + 3);
+    assert.deepEqual((await (await plain.d1()).prepare("SELECT * FROM outbox").all()).results, []);
+  } finally {
+    await plain.stop();
+    await passing.stop();
+  }
+});
+
+test("a receiver that fails holds up one payer's order and nobody else; what it took twice it knows", async () => {
+  const [slow, fine] = [newUser(), newUser()];
+  receiver.mode = ({ payer }, n) => (payer !== `user:${slow}` ? 204 : [500, 302, "reset", "taken, then reset"][n % 4]);
+  for (let n = 1; n <= 4; n++) {
+    await plangate.delivered(paid(slow, n, { status: n % 2 ? "active" : "past_due" }));
+    await plangate.delivered(paid(fine, n, { status: n % 2 ? "active" : "past_due" }));
+  }
+  assert.deepEqual(of(fine).map(({ sequence }) => sequence), [1, 2, 3, 4]);
+  assert.deepEqual(new Set(of(slow).map(({ sequence }) => sequence)), new Set([1]), "the second waits for the first");
+  const listed = await outbox();
+  assert.deepEqual([listed.pending, listed.dead, listed.rows.length], [4, 0, 4]);
+  assert.match(listed.rows.find(({ sequence }) => sequence === 1).failure, /it answered|connection|reset|lost/i);
+  assert.ok(Date.parse(listed.rows[0].next_at) > Date.now(), "after a failure it waits");
+
+  const before = of(slow).length;
+  assert.equal((await (await plangate.mf.getWorker()).scheduled({ cron: "*/5 * * * *" })).outcome, "ok");
+  assert.ok(of(slow).length <= before + 1, "and not only for the next run");
+  receiver.mode = ({ payer }, n) => (payer !== `user:${slow}` || n % 2 ? 204 : "taken, then reset");
+  await drain();
+  const order = of(slow).map(({ sequence }) => sequence);
+  assert.deepEqual(order, order.toSorted((a, b) => a - b), "in order");
+  assert.equal(receiver.held.get(`user:${slow}`).sequence, 4);
+});
+
+test("what is never taken is given up, can be seen, lets others pass, and can be replayed", async () => {
+  const user = newUser();
+  receiver.mode = ({ sequence }) => (sequence === 1 ? 500 : 204);
+  await plangate.delivered(paid(user, 1));
+  await plangate.delivered(paid(user, 2, { status: "past_due" }));
+  for (let n = 0; n < 9; n++) await run();
+  await run();
+  const { dead, pending, rows: listed } = await outbox();
+  assert.deepEqual([dead, pending], [1, 0]);
+  assert.deepEqual([listed[0].payer, listed[0].attempts, listed[0].failure, listed[0].next_at], [`user:${user}`, 10, "it answered 500", null]);
+  assert.equal(receiver.held.get(`user:${user}`).sequence, 2);
+  const sent = of(user).length;
+  await run();
+  assert.equal(of(user).length, sent, "it is not tried by itself");
+
+  receiver.mode = () => 204;
+  const replay = (body) => plangate.request("POST", "/admin/outbox/replay", { headers: admin, body: JSON.stringify(body) });
+  assert.equal((await replay({ payer: "nobody" })).status, 400);
+  assert.equal((await replay({ sequence: 1 })).status, 400);
+  assert.deepEqual((await replay({ payer: `user:${newUser()}` })).body, { replayed: 0 });
+  assert.deepEqual((await replay({ payer: `user:${user}`, sequence: 1, by: "test" })).body, { replayed: 1 });
+  await drain();
+  assert.deepEqual(of(user).at(-1).sequence, 1);
+  assert.equal(receiver.held.get(`user:${user}`).sequence, 2, "what is older changes nothing");
+  assert.deepEqual([(await outbox()).dead, (await outbox()).pending], [0, 0]);
+  assert.equal((await plangate.request("GET", "/admin/outbox", { headers: {} })).status, 401);
+});
+
+test("an erased payer is sent no more, and a rebuild sends nothing again", async () => {
+  receiver.mode = () => 500;
+  const [erased, kept] = [newUser(), newUser()];
+  for (const user of [erased, kept]) await plangate.delivered(paid(user, 1));
+  const answer = await plangate.request("POST", "/admin/erase", { headers: admin, body: JSON.stringify({ user_id: erased, by: "test", why: "asked" }) });
+  assert.equal(answer.status, 200, answer.text);
+  assert.deepEqual((await rows("SELECT payer FROM outbox")).map(({ payer }) => payer), [`user:${kept}`]);
+  receiver.mode = () => 204;
+  await drain();
+  const sent = receiver.attempts.length;
+  await (await plangate.d1()).prepare("UPDATE records SET plan = 'basic' WHERE payer = ?").bind(`user:${kept}`).run();
+  const rebuilt = await plangate.request("POST", "/admin/rebuild", { headers: admin, body: JSON.stringify({ replace: true, by: "test" }) });
+  assert.equal(rebuilt.status, 200, rebuilt.text);
+  assert.deepEqual(rebuilt.body.replaced, true);
+  await run();
+  assert.equal(receiver.attempts.length, sent);
+  await plangate.delivered(paid(kept, 2, { status: "past_due" }));
+  const sequences = of(kept).map(({ sequence }) => sequence);
+  assert.ok(sequences.at(-1) > sequences.at(-2), "the next change is newer than what was sent before the rebuild");
+});
+
+test("the worker and the receiver are killed, again and again: nothing is lost, nothing goes back", async () => {
+  const users = Array.from({ length: 12 }, newUser);
+  const expected = new Map();
+  for (let round = 1; round <= 4; round++) {
+    receiver.mode = (_, n) => [204, 500, "taken, then reset", 204, "silence"][n % 5 === 4 && round !== 2 ? 0 : n % 5];
+    const sending = users.map(async (user, n) => {
+      const id = `msg_${round}_${user}`;
+      for (let tries = 0; tries < 2_000; tries++) {
+        try {
+          const answer = await plangate.deliver(paid(user, round, { status: (n + round) % 3 ? "active" : "past_due" }), { id });
+          if (answer.status === 200) return expected.set(user, ((n + round) % 3 ? "active" : "past_due"));
+        } catch {
+          // It was killed: the sender tries again.
+        }
+        await new Promise((done) => setTimeout(done, 10));
+      }
+      assert.fail(`${id} was never stored`);
+    });
+    if (round % 2) {
+      await new Promise((done) => setImmediate(done));
+      await plangate.killAndRestart();
+    } else {
+      const { port } = receiver;
+      await receiver.close();
+      await receiver.listen(port);
+    }
+    receiver.mode = (_, n) => (n % 3 ? 204 : "taken, then reset");
+    await Promise.all(sending);
+  }
+  receiver.mode = () => 204;
+  await drain();
+  const versions = new Map((await rows("SELECT payer, version FROM payers")).map(({ payer, version }) => [payer, version]));
+  for (const user of users) {
+    const held = receiver.held.get(`user:${user}`);
+    assert.equal(held.sequence, versions.get(`user:${user}`), user);
+    assert.equal(held.entitlements.payers[0].subscriptions[0].status, expected.get(user), user);
+    const order = of(user).map(({ sequence }) => sequence);
+    assert.deepEqual(order, order.toSorted((a, b) => a - b), `${user} in order`);
+  }
+});
