@@ -69,15 +69,18 @@ async function ask(client) {
   return { answer: decisive(answers), ms, entitlements };
 }
 
+/** Counts the looks. Only the newest may show anything: an older one may be somebody else's. */
+let looks = 0;
+
 async function look() {
-  const asked = who;
+  const mine = ++looks;
+  const isNewest = () => mine === looks;
   const result = await ask(plangate);
-  // Somebody else was signed in meanwhile.
-  if (asked !== who) return;
+  if (!isNewest()) return;
   const before = last;
   last = result;
   showAnswer(before, result);
-  await showGate(result.answer);
+  await showGate(result.answer, isNewest);
 }
 
 // ---- showing ----
@@ -93,6 +96,7 @@ function setVerdict(place, answer, text = answer ? wordOf(answer) : "not asked")
 function showAnswer(before, { answer, ms, entitlements }) {
   setVerdict(byId("before"), before?.answer);
   setVerdict(byId("now"), answer);
+  byId("now").dataset.for = who;
   byId("fact-reason").textContent = answer.error?.code ?? answer.reason;
   byId("fact-until").textContent = answer.valid_until ? dateOf(answer.valid_until) : "–";
   byId("fact-source").textContent = answer.source ?? "–";
@@ -102,7 +106,7 @@ function showAnswer(before, { answer, ms, entitlements }) {
   else byId("alarm").hidden = true;
 }
 
-const dateOf = (text) => new Date(text).toLocaleString("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const dateOf = (text) => new Date(text).toLocaleString("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 
 /** The lines of a value as indented JSON, each with the path of what it says. */
 function linesOf(value, indent = "", path = "", prefix = "", comma = "") {
@@ -138,22 +142,26 @@ const WHY = {
   payer_deleted: ["This account is deleted", "Nothing that arrives late brings it back. “Start over” makes new accounts."],
 };
 
-async function showGate({ allowed, error, reason }) {
-  const gate = byId("gate");
+async function showGate({ allowed, error, reason }, isNewest) {
   if (allowed) {
     // The product's own back end asks the worker once more, with the token. Only then is there anything to show.
     const response = await fetch("/report", { headers: { authorization: `Bearer ${await getToken()}` } });
+    const report = await response.json();
+    if (!isNewest()) return;
     if (response.ok) {
-      byId("report").replaceChildren(...drawn(await response.json()));
+      byId("report").replaceChildren(...drawn(report));
       byId("report").hidden = false;
-      gate.dataset.state = "open";
+      byId("gate").dataset.state = "open";
       return;
     }
   }
+  closeGate(...(error ? ["We cannot tell right now", "Without an answer the reports stay closed."] : (WHY[reason] ?? WHY.no_subscription)));
+}
+
+function closeGate(title, why) {
   byId("report").replaceChildren();
   byId("report").hidden = true;
-  gate.dataset.state = "locked";
-  const [title, why] = error ? ["We cannot tell right now", "Without an answer the reports stay closed."] : (WHY[reason] ?? WHY.no_subscription);
+  byId("gate").dataset.state = "locked";
   byId("locked-title").textContent = title;
   byId("locked-why").textContent = why;
 }
@@ -179,7 +187,7 @@ function drawn({ title, total, change, rows, note }) {
   ];
 }
 
-const HOLDS = { none: "Free plan", active: "active", canceled: "canceled, paid until the period ends", past_due: "past due", deleted: "account deleted" };
+const HOLDS = { none: "Free plan", active: "active", canceled: "canceled", past_due: "past due", deleted: "account deleted" };
 const HINTS = {
   none: "Nothing is bought yet. Choose a plan.",
   active: "Paid for. Cancel, or let the next payment fail.",
@@ -200,7 +208,7 @@ function showPeople() {
     const isPossible = act === "subscribe" ? plans.includes(of) : acts.includes(act);
     button.setAttribute("aria-disabled", String(!isPossible));
     if (act === "subscribe") {
-      const label = plan === of && state === "active" ? "Current plan" : plan && plan !== of ? "Switch" : plan ? "Subscribe again" : "Subscribe";
+      const label = plan === of && state === "active" ? "Current plan" : plan && plan !== of ? "Switch" : plan ? "Renew" : "Subscribe";
       const to = element("span", { className: "unseen", textContent: label === "Current plan" ? `: ${of === "pro" ? "Pro" : "Team"}` : ` to ${of === "pro" ? "Pro" : "Team"}` });
       button.replaceChildren(label, to);
     }
@@ -223,9 +231,9 @@ function entryOf({ n, who: of, type, at, ms, url, headers, body, status, outcome
   bodyPlace.setAttribute("role", "region");
   bodyPlace.setAttribute("aria-label", `Body of delivery ${n}`);
   return element("li", {}, element("details", {}, summary, element("div", { className: "exchange" },
-    element("h4", { textContent: `POST ${url}` }), shown(headers.map(([name, value]) => `${name}: ${value}`).join("\n")),
-    element("h4", { textContent: "Body, signed as it stands" }), bodyPlace,
-    element("h4", { textContent: "The worker’s answer" }), shown(error ?? `${status} ${JSON.stringify(answer)}`))));
+    element("h3", { textContent: `POST ${url}` }), shown(headers.map(([name, value]) => `${name}: ${value}`).join("\n")),
+    element("h3", { textContent: "Body, signed as it stands" }), bodyPlace,
+    element("h3", { textContent: "The worker’s answer" }), shown(error ?? `${status} ${JSON.stringify(answer)}`))));
 }
 
 function addToLog(entries) {
@@ -353,19 +361,11 @@ clicked("fresh", async () => {
 byId("people").addEventListener("change", ({ target }) => {
   who = target.value;
   last = null;
-  // Whoever was asked for before is nobody's business now.
-  void switched();
-});
-
-async function switched() {
   showPeople();
-  await showGate({ allowed: false, reason: "no_subscription" });
-  try {
-    await look();
-  } catch (error) {
-    demoGone(error);
-  }
-}
+  closeGate("One moment …", "The worker is asked.");
+  // Not `doing`: whoever is signed in now must not wait for what the other one did.
+  look().catch(demoGone);
+});
 
 await doing(async () => {
   const chosen = document.querySelector("#people input:checked");

@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import { checkExamples, testClient } from "./client.mjs";
 import { withLock } from "./lock.mjs";
 import { exitCodeOf, Failure, main, outputOf, root, say } from "./run.mjs";
+import { installBrowser } from "./setup/browser.mjs";
 import { installPythonPackages } from "./setup/python.mjs";
 import { setUp } from "./setup/set-up.mjs";
 import { TARGET } from "./setup/wasm-library.mjs";
@@ -78,6 +79,7 @@ async function addLinters() {
 
 async function endToEnd() {
   await withLock("set-up", installPythonPackages);
+  await withLock("set-up", installBrowser);
   const folder = path.join("tests", "e2e");
   const files = readdirSync(path.join(root, folder)).filter((file) => file.endsWith(".test.mjs"));
   return exitCodeOf("node", ["--test", ...files.map((file) => path.join(folder, file))]);
