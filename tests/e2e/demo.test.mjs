@@ -180,7 +180,10 @@ const picture = async (page, name) => {
   mkdirSync(PICTURES, { recursive: true });
   await page.mouse.move(0, 0);
   await page.evaluate(() => Promise.all(document.getAnimations().map(({ finished }) => finished)));
+  const shifted = await page.evaluate(() => window.shifted);
   await page.screenshot({ path: join(PICTURES, `${name}.png`), fullPage: true });
+  // For a picture of the whole page the window is made as high as that for a moment.
+  await page.evaluate((before) => new Promise((drawn) => setTimeout(() => drawn((window.shifted = before)), 100)), shifted);
 };
 
 /** Does something with the page, freshly opened with fresh accounts. Any error in its console, or any shift of its layout, is a failure. */
