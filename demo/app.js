@@ -20,6 +20,9 @@ const svg = (tag, attributes, ...children) => {
   return made;
 };
 
+/** What stands where the proof will be. */
+const NO_PROOF = [...byId("proof").children].map((part) => part.cloneNode(true));
+
 let people = [];
 let who = "ada";
 /** The session token of whoever is signed in, as Clerk keeps one. */
@@ -138,7 +141,7 @@ function showJson(before, now) {
 const WHY = {
   no_subscription: ["Reports are part of Pro and Team", "Subscribe above, and they open here without a reload."],
   expired: ["The subscription is over", "What was paid for has ended. Subscribe again to open the reports."],
-  past_due: ["A payment failed", "The period that was paid for is over. “Payment recovers” opens the reports again."],
+  past_due: ["A payment failed", "The period that was paid for is over. “Payment clears” opens the reports again."],
   payer_deleted: ["This account is deleted", "Nothing that arrives late brings it back. “Start over” makes new accounts."],
 };
 
@@ -355,7 +358,7 @@ clicked("shuffle", shuffle);
 clicked("fresh", async () => {
   await post("/dev/fresh", {});
   session = null;
-  byId("proof").replaceChildren(element("p", { className: "empty", textContent: "Subscribe first, so that there is something to send." }));
+  byId("proof").replaceChildren(...NO_PROOF.map((part) => part.cloneNode(true)));
   await start();
 });
 byId("people").addEventListener("change", ({ target }) => {
