@@ -47,6 +47,10 @@ const PAGE: [(&str, &str, &str); 4] = [
 ];
 /// The npm package's files that the page imports, under the names the page knows them by.
 const CLIENT: [(&str, &str); 2] = [("/client.js", "index.js"), ("/question.js", "question.js")];
+const STATE_PATH: &str = "/dev/state";
+const REPORT_PATH: &str = "/report";
+/// What changes something, or signs somebody in.
+const ACTS: [&str; 4] = ["/dev/act", "/dev/fresh", "/dev/shuffle", "/dev/token"];
 /// What the gate is for. The page has no copy of it.
 const REPORT: &str = include_str!("../demo/report.json");
 
@@ -194,28 +198,21 @@ impl Server {
         }
         // 3.
         let path = request.path.as_str();
-        if request.method == "GET" {
-            if let Some((_, content_type, text)) = PAGE.iter().find(|(known, ..)| *known == path) {
-                return Reply::file(content_type, *text);
+        let page = PAGE.iter().find(|(known, ..)| *known == path);
+        let client = self.client.iter().find(|(known, _)| *known == path);
+        let done = match (request.method.as_str(), path, page, client) {
+            ("GET", _, Some((_, content_type, text)), _) => return Reply::file(content_type, *text),
+            ("GET", _, _, Some((_, text))) => return Reply::file("text/javascript", text.as_str()),
+            ("GET", STATE_PATH, ..) => Ok(self.state()),
+            ("GET", REPORT_PATH, ..) => Ok(self.report(request)),
+            ("POST", ..) if ACTS.contains(&path) => match serde_json::from_slice(&request.body) {
+                Ok(body) => self.act(path, &body),
+                Err(_) => return Reply::problem(400, "the body is no JSON"),
+            },
+            (_, _, None, None) if !ACTS.contains(&path) && ![STATE_PATH, REPORT_PATH].contains(&path) => {
+                return Reply::problem(404, "there is no such page");
             }
-            if let Some((_, text)) = self.client.iter().find(|(known, _)| *known == path) {
-                return Reply::file("text/javascript", text.as_str());
-            }
-        }
-        let done = match (request.method.as_str(), path) {
-            ("GET", "/dev/state") => Ok(self.state()),
-            ("GET", "/report") => Ok(self.report(request)),
-            ("POST", "/dev/token" | "/dev/act" | "/dev/shuffle" | "/dev/fresh") => {
-                match serde_json::from_slice(&request.body) {
-                    Ok(body) => self.act(path, &body),
-                    Err(_) => return Reply::problem(400, "the body is no JSON"),
-                }
-            }
-            (_, "/" | "/icon.svg" | "/app.js" | "/style.css" | "/client.js" | "/question.js" | "/report")
-            | (_, "/dev/state" | "/dev/token" | "/dev/act" | "/dev/shuffle" | "/dev/fresh") => {
-                return Reply::problem(405, "not with this method");
-            }
-            _ => return Reply::problem(404, "there is no such page"),
+            _ => return Reply::problem(405, "not with this method"),
         };
         done.unwrap_or_else(|failure| match failure {
             Failure::No(sentence) | Failure::Usage(sentence) => Reply::problem(500, &sentence),
@@ -297,8 +294,7 @@ impl Server {
             let wish = person.ids.wish(&telling, stage.moment(now), event_id, instance.clone());
             let body = composer.compose(telling.event_type, &wish)?.body.to_string();
             let sent = Sent { who: person.key, event_type: telling.event_type, wish, body };
-            let (status, mut entry) = self.deliver(&sent)?;
-            entry["n"] = json!(stage.log.len().saturating_add(1));
+            let (status, entry) = self.deliver(&sent, stage.log.len().saturating_add(1))?;
             stage.log.push(entry.clone());
             shown.push(entry);
             if status != Some(200) {
@@ -319,7 +315,7 @@ impl Server {
     fn shuffle(&self, stage: &mut Stage, person: &Person) -> Result<Reply, Failure> {
         let mut again = Vec::new();
         for sent in shuffled(&stage.sent)? {
-            again.push(self.deliver(&sent)?.1);
+            again.push(self.deliver(&sent, 0)?.1);
         }
         let twin = Ids::fresh(&format!("{}_twin", person.key), person.ids.org.is_some())?;
         let mut retold = Vec::new();
@@ -336,18 +332,17 @@ impl Server {
         }
         let mut to_twin = Vec::new();
         for sent in shuffled(&retold)? {
-            to_twin.push(self.deliver(&sent)?.1);
+            to_twin.push(self.deliver(&sent, 0)?.1);
         }
         let brief = |entries: &[Value]| -> Vec<Value> {
-            let fields = |entry: &Value| json!({"type": entry["type"], "outcome": entry["outcome"], "ms": entry["ms"]});
-            entries.iter().map(fields).collect()
+            entries.iter().map(|entry| json!({"outcome": entry.get("outcome")})).collect()
         };
         let twin_token = self.token(&twin)?;
         Ok(Reply::json(200, &json!({"again": brief(&again), "twin": brief(&to_twin), "twin_token": twin_token})))
     }
 
-    /// Signs an event now and delivers it. Answers the worker's status, and what the page shows.
-    fn deliver(&self, sent: &Sent) -> Result<(Option<u16>, Value), Failure> {
+    /// Signs an event now and delivers it. Answers the worker's status, and what the page shows as the log's `n`th.
+    fn deliver(&self, sent: &Sent, n: usize) -> Result<(Option<u16>, Value), Failure> {
         let at = clock::now();
         let id = &sent.wish.event_id;
         let request = trigger::signed(&self.worker, self.provider, &self.secrets, id, at, sent.body.clone())?;
@@ -357,6 +352,7 @@ impl Server {
         let headers: Vec<[String; 2]> =
             request.headers.iter().map(|(name, value)| [name.clone(), shown(name, value)]).collect();
         let entry = json!({
+            "n": n,
             "who": sent.who,
             "type": sent.event_type,
             "at": at,

@@ -192,7 +192,7 @@ function drawn({ title, total, change, rows, note }) {
 
 const HOLDS = { none: "Free plan", active: "active", canceled: "canceled", past_due: "past due", deleted: "account deleted" };
 const HINTS = {
-  none: "Nothing is bought yet. Choose a plan.",
+  none: "No subscription now. Choose a plan.",
   active: "Paid for. Cancel, or let the next payment fail.",
   canceled: "Canceled, and still open: it is paid for until the period ends. “Period ends” brings that day forward.",
   past_due: "The renewal was declined. The gate is closed until a payment gets through.",
@@ -265,12 +265,19 @@ function alike({ answer, entitlements }, ids) {
   return ids.reduce((all, id) => all.replaceAll(id, ""), text);
 }
 
+/** What was shown held for another moment, or for somebody else. */
+const forgetProof = () => byId("proof").replaceChildren(...NO_PROOF.map((part) => part.cloneNode(true)));
+
 async function shuffle() {
+  const { key, name, user, org } = person();
+  if (last === null) await look();
   const before = last;
-  const { name, user, org } = person();
-  const { again, twin, twin_token } = await post("/dev/shuffle", { who });
+  const { again, twin, twin_token } = await post("/dev/shuffle", { who: key });
+  if (who !== key) return;
   await look();
   const newcomer = await ask(createPlangate({ url: plangate.worker, getToken: async () => twin_token }));
+  // Somebody else was signed in meanwhile, and this is no longer what is looked at.
+  if (who !== key || last === null) return;
   const own = [user, org].filter(Boolean);
   const isAlike = alike(before, own) === alike(last, own) && alike(last, own) === alike(newcomer, own);
   const third = (title, { answer }, text) => {
@@ -328,6 +335,7 @@ async function act({ act: name, plan = "" }) {
   people = now;
   showPeople();
   addToLog(log);
+  forgetProof();
   await look();
 }
 
@@ -358,12 +366,13 @@ clicked("shuffle", shuffle);
 clicked("fresh", async () => {
   await post("/dev/fresh", {});
   session = null;
-  byId("proof").replaceChildren(...NO_PROOF.map((part) => part.cloneNode(true)));
+  forgetProof();
   await start();
 });
 byId("people").addEventListener("change", ({ target }) => {
   who = target.value;
   last = null;
+  forgetProof();
   showPeople();
   closeGate("One moment …", "The worker is asked.");
   // Not `doing`: whoever is signed in now must not wait for what the other one did.
