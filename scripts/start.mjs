@@ -121,20 +121,27 @@ async function serve(port, demoPort, plangate, state) {
   const npm = process.env.npm_lifecycle_event && process.ppid;
   if (npm) setInterval(() => process.ppid === npm || stop(), 500).unref();
 
-  const either = Promise.race([ended.then(([code]) => ["wrangler dev", code]), demoEnded.then(([code]) => ["the demo's server", code])]);
-  const ready = await Promise.race([Promise.all([firstAnswer(port), firstAnswer(demoPort)]).then(() => true), either]);
-  if (ready === true && !stopping) say(welcome(port, demoPort));
-  const [who, code] = await either;
+  const isReady = await firstAnswer(port, ended);
+  const hasDemo = isReady && (await firstAnswer(demoPort, demoEnded));
+  if (isReady && !stopping) say(welcome(port, hasDemo && demoPort));
+  const sayGone = () => stopping || say("plangate: the demo ended by itself, for the reason above; the worker runs on without it.");
+  void demoEnded.then(sayGone);
+  const [code] = await ended;
   const wasStopped = stopping;
   stop();
-  await Promise.all([ended, demoEnded]);
+  await demoEnded;
   await endGroup(wrangler.pid);
-  if (!wasStopped) throw new Failure(`${who} ended by itself; its messages are above.`, code || 1);
+  if (!wasStopped) throw new Failure("wrangler dev ended by itself; its messages are above.", code || 1);
 }
 
-/** wrangler listens before the worker behind it is there: only an HTTP answer, whatever it is, means ready. */
-async function firstAnswer(port) {
-  for (;;) {
+/**
+ * Whether a server answers before it ends. wrangler listens before the worker behind it is there: only an HTTP answer, whatever
+ * it is, means ready.
+ */
+async function firstAnswer(port, ended) {
+  let isOver = false;
+  void ended.then(() => (isOver = true));
+  while (!isOver) {
     try {
       await fetch(`http://127.0.0.1:${port}/healthz`);
       return true;
@@ -142,6 +149,7 @@ async function firstAnswer(port) {
       await sleep(100);
     }
   }
+  return false;
 }
 
 /** Waits until nothing of the group is left, and sees to it. */
@@ -168,8 +176,7 @@ function welcome(port, demoPort) {
   const url = `http://localhost:${port}`;
   const elsewhere = port === 8787 ? "" : ` --url ${url}`;
   return `
-The demo is on http://localhost:${demoPort}: open it in a browser, click subscribe.
-plangate is ready on ${url} (Ctrl-C stops both). In another terminal:
+${demoPort ? `The demo is on http://localhost:${demoPort}: open it in a browser, click subscribe.\n` : ""}plangate is ready on ${url} (Ctrl-C stops ${demoPort ? "both" : "it"}). In another terminal:
 
   npm run plangate -- trigger clerk subscriptionItem.active --user user_1 --plan pro${elsewhere}
   curl -H "authorization: Bearer $(sed -n 's/^API_KEYS=//p' .dev.vars)" '${url}/v1/check?user_id=user_1&plan=pro'

@@ -84,6 +84,26 @@ test("the demo beside it is signed for, and its page may ask the worker", async 
   assert.equal((await answer.json()).allowed, true);
 });
 
+test("settings that the demo cannot work with keep no worker from starting", async () => {
+  const apart = mkdtempSync(join(tmpdir(), "plangate-start-"));
+  const [own, other] = [await freePort(), await freePort()];
+  const second = npm(["start"], { ...ports(own, other), PLANGATE_STATE: apart, DEV_SESSION_PRIVATE_KEY: "not a key" });
+  second.stdout.resume();
+  let said = "";
+  await new Promise((resolve, reject) => {
+    second.stderr.on("data", (chunk) => (said += chunk) && said.includes("plangate is ready on") && said.includes("the demo ended") && resolve());
+    second.on("exit", () => reject(new Error(`npm start ended:\n${said}`)));
+  });
+  assert.match(said, /DEV_SESSION_PRIVATE_KEY is no PKCS8 PEM/);
+  assert.ok(!said.includes("The demo is on"));
+  assert.equal((await fetch(`http://localhost:${own}/v1/check`)).status, 401);
+  await assert.rejects(fetch(`http://localhost:${other}/`));
+  second.removeAllListeners("exit");
+  second.kill("SIGINT");
+  await once(second, "exit");
+  rmSync(apart, { recursive: true, force: true });
+});
+
 test("a second start on either port says what to do, and an end leaves nothing behind", async () => {
   const free = await freePort();
   for (const [env, taken, name] of [[ports(port, free), port, "PORT"], [ports(free, demoPort), demoPort, "DEMO_PORT"]]) {

@@ -282,6 +282,23 @@ describe("the demo's page", { skip }, () => {
       await become("ada");
       assert.deepEqual([await gate(page), await reason(page)], ["locked", "no_subscription"]);
       assert.equal(await page.locator("#report svg").count(), 0);
+      // A report that was on its way to Acme is not shown to Ada.
+      await become("acme");
+      await page.waitForFunction(() => document.querySelector("#gate").dataset.state === "open");
+      let release;
+      await page.route("**/report", (route) => {
+        release = () => route.continue();
+      });
+      const asked = page.waitForRequest("**/report");
+      await page.click("#again");
+      await asked;
+      await become("ada");
+      const arrived = page.waitForResponse("**/report");
+      await release();
+      await arrived;
+      await settled(page);
+      assert.deepEqual([await gate(page), await page.locator("#report svg").count()], ["locked", 0]);
+      await page.unroute("**/report");
       await become("acme");
       await page.waitForFunction(() => document.querySelector("#gate").dataset.state === "open");
       await page.reload();
