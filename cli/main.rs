@@ -1,8 +1,8 @@
 //! `plangate`: what the worker does, on the command line and without a server.
 //!
 //! In scope: signing and sending events, minting session tokens for development, checking a signature, playing a
-//! recorded history, asking the worker why. All of it through the library that the worker runs. Out of scope: anything
-//! that decides; nothing here knows what a status grants.
+//! recorded history, asking the worker why, and the demo's page with a stand-in for Clerk. All of it through the library
+//! that the worker runs. Out of scope: anything that decides; nothing here knows what a status grants.
 //!
 //! Only this program reads the clock and prints. What a command answers goes to stdout; an error is one sentence on
 //! stderr. Exit codes: 0 yes, 1 no, 2 the command cannot be carried out as it was given.
@@ -26,6 +26,7 @@
 
 mod clock;
 mod compose;
+mod demo_server;
 mod explain;
 mod failure;
 mod ids;
@@ -65,6 +66,7 @@ enum Command {
     Verify(verify::Args),
     Simulate(simulate::Args),
     Explain(explain::Args),
+    DemoServer(demo_server::Args),
 }
 
 fn main() -> ExitCode {
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args, cli.json),
         Command::Simulate(args) => simulate::run(args),
         Command::Explain(args) => explain::run(args, cli.json),
+        Command::DemoServer(args) => demo_server::run(args),
     };
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,

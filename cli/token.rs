@@ -16,6 +16,8 @@ use crate::{clock, ids, print};
 const KEY: &str = "DEV_SESSION_PRIVATE_KEY";
 /// Clerk's `nbf` is 10 s before `iat`.
 const NOT_BEFORE_SECS: i64 = 10;
+/// Clerk's session tokens are good for a minute.
+const LIFETIME_SECS: i64 = 60;
 /// `cat` of a session token: clerk/javascript `packages/backend/src/tokens/jwtCategories.ts`.
 const SESSION_CLASS: &str = "cl_B7d4PD111AAA";
 const ISSUER: &str = "https://clerk.plangate.example";
@@ -39,7 +41,7 @@ pub struct Args {
     #[arg(long)]
     v1: bool,
     /// How long it is good for, in seconds; below zero it has expired.
-    #[arg(long, value_name = "N", default_value_t = 60, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value_t = LIFETIME_SECS, allow_negative_numbers = true)]
     lifetime_secs: i64,
     /// The `iss` [default: that of `CLERK_ISSUER` or `CLERK_PUBLISHABLE_KEY`, where set].
     #[arg(long, value_name = "URL")]
@@ -56,12 +58,8 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
         }
     }
     let settings = LocalSettings::read()?;
-    let key = private_key(&settings)?;
-    let instance = settings.value("CLERK_INSTANCE_ID").unwrap_or_else(|| "ins_plangate_example".to_owned());
-    let header = json!({"alg": "RS256", "cat": SESSION_CLASS, "kid": instance, "typ": "JWT"});
     let now = clock::now();
-    let claims = args.claims(&settings, now)?;
-    let token = sign(&key, &header, &claims)?;
+    let Minted { token, header, claims } = args.mint(&settings, now)?;
     if json {
         let expires_at = now.plus_millis(args.lifetime_secs.saturating_mul(1000));
         let expires_at = Timestamp::from_secs(expires_at.as_secs());
@@ -72,7 +70,40 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
     Ok(Answer::Yes)
 }
 
+/// A token and what it says.
+pub struct Minted {
+    pub token: String,
+    pub header: Value,
+    pub claims: Value,
+}
+
 impl Args {
+    /// A token for this user on a page of this origin, unless `AUTHORIZED_PARTIES` names another.
+    pub fn of(user: &str, org: Option<&str>, origin: &str, settings: &LocalSettings) -> Self {
+        let is_chosen = settings.value("AUTHORIZED_PARTIES").is_some();
+        Self {
+            user: user.to_owned(),
+            org: org.map(str::to_owned),
+            v1: false,
+            lifetime_secs: LIFETIME_SECS,
+            issuer: None,
+            azp: (!is_chosen).then(|| origin.to_owned()),
+        }
+    }
+
+    /// Mints the token.
+    ///
+    /// # Errors
+    /// When there is no usable key to sign it with.
+    pub fn mint(&self, settings: &LocalSettings, now: Timestamp) -> Result<Minted, Failure> {
+        let key = private_key(settings)?;
+        let instance = settings.value("CLERK_INSTANCE_ID").unwrap_or_else(|| "ins_plangate_example".to_owned());
+        let header = json!({"alg": "RS256", "cat": SESSION_CLASS, "kid": instance, "typ": "JWT"});
+        let claims = self.claims(settings, now)?;
+        let token = sign(&key, &header, &claims)?;
+        Ok(Minted { token, header, claims })
+    }
+
     fn claims(&self, settings: &LocalSettings, now: Timestamp) -> Result<Value, Failure> {
         let policy = Settings::read(|name| settings.value(name)).session;
         let issuer = self.issuer.clone().or(policy.issuer).unwrap_or_else(|| ISSUER.to_owned());

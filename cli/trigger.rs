@@ -1,7 +1,8 @@
 //! `plangate trigger`: signs a realistic event as its provider would, and sends it.
 
 use plangate::event::Seats;
-use plangate::secret::Use;
+use plangate::provider::Provider;
+use plangate::secret::{Secret, Use};
 use plangate::time::Timestamp;
 
 use crate::compose::{self, Wish};
@@ -94,12 +95,7 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
     // 2.
     let given: Vec<String> = args.secret.iter().cloned().collect();
     let secrets = secrets::read(provider, &given, &settings)?;
-    // Of each kind of secret the first: who has several kinds proves a delivery by all of them.
-    let first = |use_| secrets.iter().find(|secret| secret.use_() == use_);
-    let signature = [Use::Signing, Use::Header].into_iter().filter_map(first);
-    let sent_at = args.sent_at.unwrap_or(now);
-    let signature = signature.flat_map(|secret| provider.sign(secret, &event_id, sent_at, body.as_bytes())).collect();
-    let request = args.request(provider.name(), signature, body)?;
+    let request = signed(&args.url, provider, &secrets, &event_id, args.sent_at.unwrap_or(now), body)?;
 
     // 3.
     let answer = (!args.dry_run).then(|| send::post(&request));
@@ -120,6 +116,32 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
     }
 }
 
+/// The request that delivers a body to the worker at `url`, signed as the provider signs.
+///
+/// # Errors
+/// When `url` is no address.
+pub fn signed(
+    url: &str,
+    provider: &dyn Provider,
+    secrets: &[Secret],
+    event_id: &str,
+    sent_at: Timestamp,
+    body: String,
+) -> Result<Request, Failure> {
+    let base = send::base(url)?;
+    let fixed = [("content-type", "application/json"), ("user-agent", send::USER_AGENT)];
+    let fixed = fixed.map(|(name, value)| (name, value.to_owned()));
+    // Of each kind of secret the first: who has several kinds proves a delivery by all of them.
+    let first = |use_| secrets.iter().find(|secret| secret.use_() == use_);
+    let signature = [Use::Signing, Use::Header].into_iter().filter_map(first);
+    let signature = signature.flat_map(|secret| provider.sign(secret, event_id, sent_at, body.as_bytes()));
+    Ok(Request {
+        url: format!("{base}/webhooks/{}", provider.name()),
+        headers: fixed.into_iter().chain(signature).map(|(name, value)| (name.to_owned(), value)).collect(),
+        body,
+    })
+}
+
 impl Args {
     fn wish(&self, now: Timestamp, event_id: &str, settings: &LocalSettings) -> Wish {
         Wish {
@@ -135,22 +157,6 @@ impl Args {
             instance_id: settings.value("CLERK_INSTANCE_ID"),
             event_id: event_id.to_owned(),
         }
-    }
-
-    fn request(
-        &self,
-        provider: &str,
-        signature: Vec<(&'static str, String)>,
-        body: String,
-    ) -> Result<Request, Failure> {
-        let base = send::base(&self.url)?;
-        let fixed = [("content-type", "application/json"), ("user-agent", send::USER_AGENT)];
-        let fixed = fixed.map(|(name, value)| (name, value.to_owned()));
-        Ok(Request {
-            url: format!("{base}/webhooks/{provider}"),
-            headers: fixed.into_iter().chain(signature).map(|(name, value)| (name.to_owned(), value)).collect(),
-            body,
-        })
     }
 
     /// A dry run shows everything that would be sent; else the body is long and is only named.

@@ -1,8 +1,9 @@
 // npm run build:client: the contract's types, from openapi.json, and the npm package `plangate`, in client/dist.
 
 import { createHash } from "node:crypto";
-import { cpSync, existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { withLock } from "./lock.mjs";
 import { errorsOnly, exitCodeOf, main, root, run, step } from "./run.mjs";
 import { installPackages } from "./setup/packages.mjs";
 
@@ -14,6 +15,17 @@ const PATHS = ["/v1/check", "/v1/entitlements", "/v1/sync"];
 export async function buildClient() {
   rmSync(path.join(root, "client", "dist"), { recursive: true, force: true });
   await run("tsc", ["-p", "client"], { otherwise: "the client does not compile; the reasons are above." });
+}
+
+/** Builds the package unless it is newer than all that it is made of: somebody may be reading it. */
+export async function bringClientUpToDate() {
+  await withLock("client", async () => {
+    const folder = path.join(root, "client");
+    const built = path.join(folder, "dist", "index.js");
+    const sources = [path.join(folder, "tsconfig.json"), ...readdirSync(path.join(folder, "src")).map((file) => path.join(folder, "src", file))];
+    const at = (file) => statSync(file).mtimeMs;
+    if (!existsSync(built) || sources.some((file) => at(file) > at(built))) await buildClient();
+  });
 }
 
 /** Its types, its tests, its size. */

@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import { checkExamples, testClient } from "./client.mjs";
 import { withLock } from "./lock.mjs";
 import { errorsOnly, exitCodeOf, Failure, main, outputOf, root, run, say } from "./run.mjs";
+import { installBrowser } from "./setup/browser.mjs";
 import { unpackProxies } from "./setup/proxies.mjs";
 import { installPythonPackages } from "./setup/python.mjs";
 import { setUp } from "./setup/set-up.mjs";
@@ -109,6 +110,7 @@ function testsIn(folder) {
 async function endToEnd() {
   await withLock("set-up", installPythonPackages);
   await withLock("set-up", unpackProxies);
+  await withLock("set-up", installBrowser);
   return exitCodeOf("node", ["--test", ...testsIn(path.join("tests", "e2e"))]);
 }
 

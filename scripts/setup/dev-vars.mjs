@@ -3,6 +3,7 @@
 import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import util from "node:util";
 import { root, say } from "../run.mjs";
 
 export function writeDevVars() {
@@ -17,6 +18,11 @@ export function writeDevVars() {
   writeFileSync(`${file}.new`, text, { mode: 0o600 });
   renameSync(`${file}.new`, file);
   say("▸ Wrote .dev.vars with fresh local secrets (git ignores it)");
+}
+
+/** A local setting as wrangler finds it: in .dev.vars alone. */
+export function devVar(name) {
+  return util.parseEnv(readFileSync(path.join(root, ".dev.vars"), "utf8"))[name];
 }
 
 function freshSecrets() {

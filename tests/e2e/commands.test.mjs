@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const state = mkdtempSync(join(tmpdir(), "plangate-start-"));
-let port, url, server;
+let port, url, demoPort, server;
 
 const npm = (args, env = {}) => spawn("npm", args, { cwd: ROOT, env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
 const text = async (stream) => {
@@ -24,6 +24,7 @@ const run = async (args, env) => {
   const [stdout, stderr, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "exit")]);
   return { code, stdout, stderr };
 };
+const ports = (worker, demo) => ({ PORT: String(worker), DEMO_PORT: String(demo), PLANGATE_STATE: state });
 const freePort = async () => {
   const probe = createServer().listen(0, "127.0.0.1");
   await once(probe, "listening");
@@ -35,8 +36,9 @@ const freePort = async () => {
 
 before(async () => {
   port = await freePort();
+  demoPort = await freePort();
   url = `http://localhost:${port}`;
-  server = npm(["start"], { PORT: String(port), PLANGATE_STATE: state });
+  server = npm(["start"], ports(port, demoPort));
   server.stdout.resume();
   await new Promise((resolve, reject) => {
     let said = "";
@@ -69,11 +71,51 @@ test("the command line's event and token are understood by the worker", async ()
   assert.equal((await cli("explain", "--user", "user_1", "--plan", "pro", "--at", "2020-01-01T00:00:00Z", "--url", url)).code, 1);
 });
 
-test("a second start on the same port says what to do, and an end leaves nothing behind", async () => {
-  const second = await run(["start"], { PORT: String(port), PLANGATE_STATE: state });
-  assert.notEqual(second.code, 0);
-  assert.match(second.stderr, new RegExp(`port ${port} is in use`));
+test("the demo beside it is signed for, and its page may ask the worker", async () => {
+  const origin = `http://localhost:${demoPort}`;
+  const page = await fetch(origin);
+  assert.deepEqual([page.status, (await page.text()).includes("plangate demo")], [200, true]);
+  const post = async (path, body) => (await fetch(origin + path, { method: "POST", headers: { origin }, body: JSON.stringify(body) })).json();
+  const { log } = await post("/dev/act", { who: "ada", act: "subscribe", plan: "pro" });
+  assert.deepEqual(log.map(({ status, outcome }) => [status, outcome]), [[200, "stored"], [200, "stored"]]);
+  const { token } = await post("/dev/token", { who: "ada" });
+  const answer = await fetch(`${url}/v1/check?plan=pro`, { headers: { authorization: `Bearer ${token}`, origin } });
+  assert.equal(answer.headers.get("access-control-allow-origin"), origin);
+  assert.equal((await answer.json()).allowed, true);
+});
+
+test("settings that the demo cannot work with keep no worker from starting", async () => {
+  const apart = mkdtempSync(join(tmpdir(), "plangate-start-"));
+  const [own, other] = [await freePort(), await freePort()];
+  const second = npm(["start"], { ...ports(own, other), PLANGATE_STATE: apart, DEV_SESSION_PRIVATE_KEY: "not a key" });
+  second.stdout.resume();
+  let said = "";
+  await new Promise((resolve, reject) => {
+    second.stderr.on("data", (chunk) => (said += chunk) && said.includes("plangate is ready on") && said.includes("the demo ended") && resolve());
+    second.on("exit", () => reject(new Error(`npm start ended:\n${said}`)));
+  });
+  assert.match(said, /DEV_SESSION_PRIVATE_KEY is no PKCS8 PEM/);
+  assert.ok(!said.includes("The demo is on"));
+  assert.equal((await fetch(`http://localhost:${own}/v1/check`)).status, 401);
+  await assert.rejects(fetch(`http://localhost:${other}/`));
+  second.removeAllListeners("exit");
+  second.kill("SIGINT");
+  await once(second, "exit");
+  rmSync(apart, { recursive: true, force: true });
+});
+
+test("a second start on either port says what to do, and an end leaves nothing behind", async () => {
+  const free = await freePort();
+  for (const [env, taken, name] of [[ports(port, free), port, "PORT"], [ports(free, demoPort), demoPort, "DEMO_PORT"]]) {
+    const second = await run(["start"], env);
+    assert.notEqual(second.code, 0);
+    assert.match(second.stderr, new RegExp(`port ${taken} is in use; .* ${name}=\\d+ npm start`));
+  }
+  const same = await run(["start"], ports(free, free));
+  assert.notEqual(same.code, 0);
+  assert.match(same.stderr, /PORT and DEMO_PORT are the same/);
   server.kill("SIGINT");
   await once(server, "exit");
   await assert.rejects(fetch(`${url}/healthz`));
+  await assert.rejects(fetch(`http://localhost:${demoPort}/`));
 });
