@@ -202,9 +202,25 @@ export interface components {
             code: string;
             detail: string;
             request_id: string;
+            /** @description Of `not_entitled`. */
+            reason?: components["schemas"]["Reason"];
+            /** @description Of `not_entitled`: where to buy, by UPGRADE_URL or the rule. */
+            upgrade_url?: string;
         };
     };
-    responses: never;
+    responses: {
+        /** @description `rate_limited`: the binding RATE_LIMITER says so */
+        RateLimited: {
+            headers: {
+                /** @description In seconds. */
+                "retry-after"?: number;
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+    };
     parameters: never;
     requestBodies: never;
     headers: never;
@@ -268,6 +284,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             /** @description `store_unavailable`, `auth_not_configured`, `jwks_unavailable` or `catalog_unusable`; never an `allowed: true` */
             503: {
                 headers: {
@@ -339,6 +356,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             /** @description `store_unavailable`, `auth_not_configured`, `jwks_unavailable` or `catalog_unusable`; never an `allowed: true` */
             503: {
                 headers: {
@@ -413,6 +431,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             /** @description `store_unavailable`, `auth_not_configured`, `jwks_unavailable` or `catalog_unusable`; never an `allowed: true` */
             503: {
                 headers: {
@@ -501,6 +520,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             /** @description `provider_unavailable` (with Retry-After where the provider gave one), `sync_not_configured`, `store_unavailable`, `auth_not_configured`, `jwks_unavailable` or `catalog_unusable` */
             503: {
                 headers: {
