@@ -89,7 +89,7 @@ fn stored(number: usize, event: &str) -> Vec<Statement> {
     let now = Timestamp::from_millis(NOW);
     let verified = Verified::recorded(id, now, body.as_bytes());
     let parsed = named("clerk").unwrap().parse(&verified, &Ours::default());
-    webhook("clerk", &verified, &parsed, now).unwrap()
+    webhook("clerk", &verified, &parsed, false, now).unwrap()
 }
 
 fn run(connection: &Connection, statements: &[Statement]) {
