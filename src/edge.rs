@@ -217,12 +217,16 @@ fn outlined<'a, T>(rare: impl Future<Output = T> + 'a) -> Pin<Box<dyn Future<Out
     Box::pin(rare)
 }
 
-/// Panics, `?later` after it has waited for something.
+/// Panics, `?later` after it has waited for something. `?waits` tells how many promises are waited for.
 #[cfg(feature = "panic-probe")]
 #[expect(clippy::panic, reason = "that is what the probe is for")]
 async fn probe(edge: &Edge<'_>) -> Result<Reply, Failure> {
-    if edge.request.query() == "later" {
-        let _ = store::copy_health(edge.env).await;
+    match edge.request.query() {
+        "waits" => return Ok(Reply::json(200, task::waits().to_string())),
+        "later" => {
+            let _ = store::copy_health(edge.env).await;
+        }
+        _ => {}
     }
     panic!("the probe was asked to panic")
 }

@@ -99,9 +99,9 @@ function workerds() {
 
 const quoted = (text) => JSON.stringify(text).replaceAll("\\u", "\\\\u");
 
-/** The worker process. `modules` are `{name, file, type}`, the worker first; `bindings` are texts. */
+/** The worker process. `modules` are `{name, file, type}`, the worker first; `bindings` are texts; `v8Flags` are V8's own. */
 export class Worker {
-  static async start({ name, modules, bindings, store }) {
+  static async start({ name, modules, bindings, store, v8Flags = [] }) {
     const self = new Worker();
     self.name = name;
     self.folder = mkdtempSync(path.join(tmpdir(), "plangate-bench-worker-"));
@@ -115,6 +115,7 @@ const config :Workerd.Config = (
     (name = "d1", external = (address = "${store.url.host}", http = (injectRequestHeaders = [(name = "x-bench", value = "d1")]))),
     (name = "internet", network = (allow = [])),
   ],
+  v8Flags = [${v8Flags.map(quoted).join(", ")}],
   sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main")],
 );
 const worker :Workerd.Worker = (

@@ -14,12 +14,30 @@ use wasm_bindgen::prelude::*;
 
 use super::bindings::ExecutionContext;
 
-#[wasm_bindgen(inline_js = "export const settle = (promise, wait, resume) => {
-  promise.then((value) => resume(wait, true, value), (thrown) => resume(wait, false, thrown));
+// Whoever asked may hang up: then the runtime lets go of the promises of the request, and they never settle. So does JavaScript of
+// what they would have called, and tells us.
+#[wasm_bindgen(inline_js = "const FULFILLED = 0, REJECTED = 1, GONE = 2;
+const abandoned = new FinalizationRegistry(({ wait, resume }) => {
+  // An instance that panicked has nothing to let go of.
+  try { resume(wait, GONE); } catch {}
+});
+export const settle = (promise, wait, resume) => {
+  const held = {};
+  abandoned.register(held, { wait, resume }, held);
+  const settled = (how) => (value) => {
+    abandoned.unregister(held);
+    resume(wait, how, value);
+  };
+  promise.then(settled(FULFILLED), settled(REJECTED));
 };")]
 extern "C" {
-    fn settle(promise: &Promise, wait: u32, resume: &Closure<dyn Fn(u32, bool, JsValue)>);
+    fn settle(promise: &Promise, wait: u32, resume: &Resume);
 }
+
+/// Called with the number of a wait, what became of its promise, and the value.
+type Resume = Closure<dyn Fn(u32, u32, JsValue)>;
+const FULFILLED: u32 = 0;
+const REJECTED: u32 = 1;
 
 type Settled = Result<JsValue, JsValue>;
 
@@ -27,15 +45,20 @@ thread_local! {
     /// The task that is being polled.
     static CURRENT: RefCell<Option<Rc<Task>>> = const { RefCell::new(None) };
     static WAITS: RefCell<Waits> = const { RefCell::new(Waits { all: Vec::new(), free: Vec::new() }) };
-    static RESUME: Closure<dyn Fn(u32, bool, JsValue)> = Closure::new(|wait, is_fulfilled, value| {
-        if let Some(Wait { task, settled }) = WAITS.with_borrow_mut(|waits| waits.take(wait)) {
-            settled.set(Some(if is_fulfilled { Ok(value) } else { Err(value) }));
-            task.poll();
+    static RESUME: Resume = Closure::new(|wait, how, value| {
+        // Where it is gone, so is a task that waits for nothing else.
+        let Some(Wait { task, settled }) = WAITS.with_borrow_mut(|waits| waits.take(wait)) else { return };
+        match how {
+            FULFILLED => settled.set(Some(Ok(value))),
+            REJECTED => settled.set(Some(Err(value))),
+            _ => return,
         }
+        task.poll();
     });
 }
 
-/// A future with everything it waits for. It is dropped when it is done.
+/// A future with everything it waits for. It is dropped when it is done, or when nothing is left that could resume it: its
+/// waits own it.
 struct Task(RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>);
 
 impl Task {
@@ -166,4 +189,10 @@ pub(super) fn wait_until(context: &ExecutionContext, future: impl Future<Output 
     if let Ok(promise) = running.and_then(JsCast::dyn_into::<Promise>) {
         let _ = context.wait_until(&promise);
     }
+}
+
+/// How many promises are waited for.
+#[cfg(feature = "panic-probe")]
+pub(super) fn waits() -> usize {
+    WAITS.with_borrow(|waits| waits.all.iter().flatten().count())
 }

@@ -1,0 +1,59 @@
+// Who asks may hang up before the answer. workerd then lets go of all that the request waited for, and nothing of it may stay in
+// the isolate's memory. Miniflare keeps a request going, so this is workerd as it is, with the build that tells what it waits for.
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, request } from "node:http";
+import { fileURLToPath } from "node:url";
+import { test } from "node:test";
+import { sendAll } from "../../bench/lib/load.mjs";
+import { Worker } from "../../bench/lib/processes.mjs";
+import { API_KEY, BINDINGS, newUser } from "./harness.mjs";
+
+const ASKED = 100;
+const MAX_LOOKS = 1_000;
+
+const modules = [
+  ["collected.js", "esModule"],
+  ["../../build-probe/index.js", "esModule"],
+  ["../../build-probe/index_bg.wasm", "wasm"],
+].map(([file, type]) => ({ name: file.split("/").at(-1), file: fileURLToPath(new URL(file, import.meta.url)), type }));
+const texts = Object.fromEntries(Object.entries(BINDINGS).filter(([, value]) => typeof value === "string"));
+
+test("what was waited for by those who hung up is forgotten", async (t) => {
+  // Stands where KV and D1 are, and never answers.
+  const silent = createServer(() => {}).listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  const store = { url: new URL(`http://127.0.0.1:${silent.address().port}`) };
+  const worker = await Worker.start({ name: "plangate", modules, bindings: texts, store, v8Flags: ["--expose-gc"] });
+  t.after(async () => {
+    silent.closeAllConnections();
+    silent.close();
+    await worker.stop();
+  });
+  const get = async (path) => {
+    let text;
+    await sendAll(worker.url, [{ path }], (answer) => {
+      assert.equal(answer.status, 200);
+      text = answer.text;
+    });
+    return text;
+  };
+  const waits = async () => Number(await get("/panic-probe?waits"));
+  assert.equal(await waits(), 0);
+
+  const headers = { authorization: `Bearer ${API_KEY}` };
+  const asked = Array.from({ length: ASKED }, () => {
+    const call = request(new URL(`/v1/check?plan=pro&user_id=${newUser()}`, worker.url), { headers, agent: false });
+    call.on("error", () => {});
+    call.end();
+    return call;
+  });
+  for (let look = 0; (await waits()) < ASKED; look += 1) assert.ok(look < MAX_LOOKS, "all of them wait for the store");
+  // By a reset: after an orderly end workerd would still try to answer.
+  for (const call of asked) call.socket.resetAndDestroy();
+
+  for (let look = 0; (await waits()) > 0; look += 1) {
+    assert.ok(look < MAX_LOOKS, `${await waits()} are still waited for`);
+    await get("/collect");
+  }
+});
