@@ -1,6 +1,7 @@
 // npm test [-- --only name,name]: every check, in order, up to the first that fails.
 
-import { readdirSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { checkExamples, testClient } from "./client.mjs";
@@ -111,7 +112,20 @@ async function endToEnd() {
   await withLock("set-up", installPythonPackages);
   await withLock("set-up", unpackProxies);
   await withLock("set-up", installBrowser);
-  return exitCodeOf("node", ["--test", ...testsIn(path.join("tests", "e2e"))]);
+  const files = testsIn(path.join("tests", "e2e"));
+  const state = mkdtempSync(path.join(tmpdir(), "plangate-migrated-"));
+  try {
+    // The migrations take wrangler seconds; without this each file would apply them anew.
+    await run("wrangler", ["d1", "migrations", "apply", "DB", "--local", "--persist-to", state], {
+      env: { CI: "true", WRANGLER_SEND_METRICS: "false" },
+      stdio: errorsOnly,
+    });
+    return await exitCodeOf("node", ["--test", `--test-concurrency=${availableParallelism()}`, ...files], {
+      env: { PLANGATE_MIGRATED_STATE: state },
+    });
+  } finally {
+    rmSync(state, { recursive: true, force: true });
+  }
 }
 
 function heading(name) {

@@ -6,15 +6,15 @@
 // The worker's bindings are the real ones as well: D1's client is the module of workerd itself, KV's is native. Only what is
 // behind them is in another process, as it is at Cloudflare. The store counts what it is asked.
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { execFileSync } from "node:child_process";
 import { createRequire } from "node:module";
 import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { Miniflare, convertV4MiniflareOptions } from "miniflare";
 import { root } from "../../scripts/run.mjs";
+import { migrate } from "../../tests/e2e/migrated.mjs";
 
 const require = createRequire(import.meta.url);
 const here = path.dirname(new URL(import.meta.url).pathname);
@@ -47,12 +47,7 @@ export class Store {
   static async start() {
     const self = new Store();
     self.folder = mkdtempSync(path.join(tmpdir(), "plangate-bench-"));
-    const wrangler = path.join(root, "node_modules/wrangler/bin/wrangler.js");
-    execFileSync(process.execPath, [wrangler, "d1", "migrations", "apply", "DB", "--local", "--persist-to", self.folder], {
-      cwd: root,
-      env: { ...process.env, CI: "true", WRANGLER_SEND_METRICS: "false" },
-      stdio: ["ignore", "pipe", "pipe"],
-    });
+    migrate(self.folder);
     const before = new Set(workerds());
     self.mf = new Miniflare(
       convertV4MiniflareOptions({

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Miniflare, convertV4MiniflareOptions } from "miniflare";
+import { migratedState } from "./migrated.mjs";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const WRAPPED = fileURLToPath(new URL("wrapped.js", import.meta.url));
@@ -39,22 +40,6 @@ export const BINDINGS = {
 
 /** The JSON Web Key of a PEM, as a key server lists it. */
 export const jwk = (pem, kid) => ({ ...createPublicKey(pem).export({ format: "jwk" }), kid, alg: "RS256", use: "sig" });
-
-let migrated;
-/** A folder with an empty database, every migration applied by wrangler as a user would. */
-function migratedState() {
-  if (migrated === undefined) {
-    migrated = mkdtempSync(join(tmpdir(), "plangate-migrated-"));
-    process.on("exit", () => rmSync(migrated, { recursive: true, force: true }));
-    const wrangler = join(ROOT, "node_modules/wrangler/bin/wrangler.js");
-    execFileSync(process.execPath, [wrangler, "d1", "migrations", "apply", "DB", "--local", "--persist-to", migrated], {
-      cwd: ROOT,
-      env: { ...process.env, CI: "true", WRANGLER_SEND_METRICS: "false" },
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-  }
-  return migrated;
-}
 
 /** A running worker. */
 export class Plangate {
