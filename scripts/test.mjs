@@ -22,6 +22,10 @@ const CHECKS = [
     name: "clippy-wasm",
     run: (rust) => exitCodeOf("cargo", ["clippy", "--lib", "--target", TARGET, ...NO_WARNINGS], { env: rust.env }),
   },
+  {
+    name: "clippy-bench",
+    run: () => exitCodeOf("cargo", ["clippy", "--manifest-path", "bench/core/Cargo.toml", "--all-targets", "--locked", ...NO_WARNINGS]),
+  },
   { name: "unit", run: () => exitCodeOf("cargo", ["test", "--features", "cli"]) },
   // The npm package: its types, its tests, its size.
   { name: "client", run: testClient },
