@@ -1,7 +1,7 @@
 // npm run bench [-- --quick | --growth | --soak SECONDS | --store] [--rounds N] [--count N] [--json FILE] [--record]
 //
 //   (nothing)   the core under criterion, then every phase of the worker in workerd, beside the yardstick
-//   --quick     the same, much shorter, and clippy for the code that measures: does it all still run
+//   --quick     the same, much shorter: does it all still run
 //   --growth    CPU of a check and of a webhook, of worker and store, from 1,000 to 100,000 payers
 //   --soak N    N seconds at saturation: memory, lost webhooks, wrong answers
 //   --store     the statements alone, in SQLite, from 1,000 to 1,000,000 payers
@@ -79,7 +79,6 @@ await main(async () => {
     result = await growth({ sizes, rounds: number("rounds", values.quick ? 1 : 9), count: number("count", values.quick ? 100 : 500) });
   } else {
     if (!values["skip-core"]) {
-      if (values.quick) await run("cargo", ["clippy", ...CORE, "--all-targets", "--", "-D", "warnings"], { env });
       const short = values.quick ? ["--quick"] : ["--warm-up-time", "1", "--measurement-time", "2"];
       const code = await exitCodeOf("cargo", ["bench", ...CORE, "--bench", "core", "--", ...short], { env });
       if (code !== 0) throw new Failure("the measurements of the core failed; their output is above.", code);
