@@ -1,4 +1,4 @@
-// A Chromium for the tests of the demo's page. Only these need one, so a machine that has none and can install none does without them.
+// A Chromium for the tests of pages. Only these need one, so a machine that has none and can install none does without them.
 
 import { existsSync } from "node:fs";
 import { say } from "../run.mjs";
@@ -19,9 +19,20 @@ export function browser() {
   return (named ? [named] : PLACES).find((place) => existsSync(place)) ?? null;
 }
 
+/** How it is started. A sandbox of its own is not to be had as root or in a container. */
+export const BROWSER_OPTIONS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
 /** Installs one where there is none and there may be. */
 export async function installBrowser() {
   if (browser() !== null || !canUseApt()) return;
-  const otherwise = "chromium could not be installed, so the demo's page is not tested here.";
+  const otherwise = "chromium could not be installed, so pages are not tested here.";
   await aptInstall(["chromium"], otherwise).catch(({ message }) => say(`  ${message}`));
 }

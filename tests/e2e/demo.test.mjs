@@ -13,7 +13,7 @@ import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { chromium } from "playwright-core";
-import { browser as findBrowser } from "../../scripts/setup/browser.mjs";
+import { BROWSER_OPTIONS, browser as findBrowser } from "../../scripts/setup/browser.mjs";
 import { API_KEY, ISSUER, KEYS, OTHER_KEYS, Plangate, SECRET, itemEvent, newUser, token } from "./harness.mjs";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -58,9 +58,7 @@ before(async () => {
   });
   await once(demo.stdout, "data");
   if (EXECUTABLE !== null) {
-    // A sandbox of its own is not to be had as root or in a container.
-    const args = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-    browser = await chromium.launch({ executablePath: EXECUTABLE, args });
+    browser = await chromium.launch({ executablePath: EXECUTABLE, args: BROWSER_OPTIONS });
   }
 });
 after(async () => {
