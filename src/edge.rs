@@ -26,6 +26,7 @@ mod webhook;
 
 use std::pin::Pin;
 
+use js_sys::Promise;
 use wasm_bindgen::prelude::*;
 use worker::{Env, web_sys};
 
@@ -54,10 +55,12 @@ struct Edge<'a> {
 /// What the runtime throws when a response is made.
 #[wasm_bindgen]
 pub fn fetch(request: web_sys::Request, env: Env, context: JsValue) -> Result<JsValue, JsValue> {
-    task::run(async move {
-        let context: ExecutionContext = context.unchecked_into();
+    let context: ExecutionContext = context.unchecked_into();
+    let request = Request::new(request);
+    let delivering =
+        request.path().starts_with("/webhooks/").then(|| context.clone().unchecked_into::<ExecutionContext>());
+    let answer = task::run(async move {
         let now = clock();
-        let request = Request::new(request);
         let settings = isolate::settings(&env);
         let edge = Edge { request: &request, env: &env, context: &context, settings: &settings, now };
         let reply = match edge.route().await {
@@ -73,7 +76,12 @@ pub fn fetch(request: web_sys::Request, env: Env, context: JsValue) -> Result<Js
         };
         let reply = edge.with_cors(reply);
         reply.into_response(&request.id()).map(JsValue::from)
-    })
+    })?;
+    // A sender that hangs up does not keep the copy from following what is stored: what it sends again is a duplicate.
+    if let (Some(context), Some(promise)) = (delivering, answer.dyn_ref::<Promise>()) {
+        context.wait_until(promise)?;
+    }
+    Ok(answer)
 }
 
 /// Does a run of upkeep.

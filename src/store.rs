@@ -39,6 +39,7 @@ static LINK_RECORDS: &str = compact!(include_str!("store/link_records.sql"));
 static LINK_PAYMENTS: &str = compact!(include_str!("store/link_payments.sql"));
 // MATERIALIZED: `who` is named many times and would be looked for each time.
 static PAYERS: LazyLock<String> = LazyLock::new(|| {
+    // RETURNING knows the row by the name of its table alone.
     let snapshot = compact!(include_str!("store/snapshot.sql"));
     let snapshot = snapshot
         .replace("who.payer", "payers.payer")
@@ -309,8 +310,8 @@ pub fn history(payer: &Payer, at: Timestamp, limit: u32) -> Statement {
     Statement { sql: HISTORY, params }
 }
 
-/// Derives the state anew from a row of the ledger, as one transaction whose last statement answers like that of [`webhook`]. Where nothing was
-/// damaged nothing changes.
+/// Derives the state anew from a row of the ledger, as one transaction whose last statement answers like that of
+/// [`webhook`]. Where nothing was damaged nothing changes.
 #[must_use]
 pub fn reapply(provider: &str, event_id: &str, now: Timestamp) -> Vec<Statement> {
     let key = || vec![Param::from(provider), Param::from(event_id)];

@@ -6,8 +6,8 @@ import { createServer, request } from "node:http";
 import { fileURLToPath } from "node:url";
 import { test } from "node:test";
 import { sendAll } from "../../bench/lib/load.mjs";
-import { Worker } from "../../bench/lib/processes.mjs";
-import { API_KEY, BINDINGS, newUser } from "./harness.mjs";
+import { Store, Worker } from "../../bench/lib/processes.mjs";
+import { API_KEY, BINDINGS, itemEvent, newUser, sign } from "./harness.mjs";
 
 const ASKED = 100;
 const MAX_LOOKS = 1_000;
@@ -56,4 +56,43 @@ test("what was waited for by those who hung up is forgotten", async (t) => {
     assert.ok(look < MAX_LOOKS, `${await waits()} are still waited for`);
     await get("/collect");
   }
+});
+
+test("what a webhook stored reaches KV, though its sender hung up", async (t) => {
+  const store = await Store.start();
+  t.after(() => store.stop());
+  // Before it: keeps what it is asked until it is let go.
+  const gate = Promise.withResolvers();
+  const arrived = Promise.withResolvers();
+  const before = createServer((asked, answer) => {
+    arrived.resolve();
+    const { method, headers, url } = asked;
+    const passed = request({ host: store.url.hostname, port: store.url.port, method, headers, path: url }, (theirs) => {
+      answer.writeHead(theirs.statusCode, theirs.headers);
+      theirs.pipe(answer);
+    });
+    gate.promise.then(() => asked.pipe(passed));
+  }).listen(0, "127.0.0.1");
+  await once(before, "listening");
+  const url = new URL(`http://127.0.0.1:${before.address().port}`);
+  const worker = await Worker.start({ name: "plangate", modules, bindings: texts, store: { url }, v8Flags: ["--expose-gc"] });
+  t.after(async () => {
+    before.closeAllConnections();
+    before.close();
+    await worker.stop();
+  });
+
+  const { headers, body } = sign(itemEvent(newUser()));
+  const call = request(new URL("/webhooks/clerk", worker.url), { method: "POST", headers, agent: false });
+  call.on("error", () => {});
+  call.end(body);
+  await arrived.promise;
+  call.socket.resetAndDestroy();
+  // By the time that it has answered these it has seen the reset.
+  await sendAll(worker.url, Array(10).fill({ path: "/openapi.json" }), ({ status }) => assert.equal(status, 200), { concurrency: 1 });
+  gate.resolve();
+
+  for (let look = 0; (await store.kv.list()).keys.length === 0; look += 1) assert.ok(look < 100, "there is no copy");
+  const { results } = await store.d1.prepare("SELECT outcome FROM deliveries").all();
+  assert.deepEqual(results, [{ outcome: "stored" }]);
 });
