@@ -58,7 +58,7 @@ test("what was waited for by those who hung up is forgotten", async (t) => {
   }
 });
 
-test("what a webhook stored reaches KV, though its sender hung up", async (t) => {
+test("what a webhook stored reaches KV, though its sender hung up", { timeout: 60_000 }, async (t) => {
   const store = await Store.start();
   t.after(() => store.stop());
   // Before it: keeps what it is asked until it is let go.
