@@ -37,12 +37,9 @@ async function build(rust) {
     await run(wasmBindgen, [compiled, ...options, "--experimental-reset-state-function"], {
       otherwise: "wasm-bindgen could not bind the library; its output is above.",
     });
-    // A larger function of one caller is less as it is than within that caller: a twentieth of the whole. The worker does without
-    // this, as it makes a check slower by as much.
-    const apart = ["--one-caller-inline-max-function-size", "20"];
     await run(
       binaryen("wasm-opt"),
-      [path.join(parts, "core_bg.wasm"), "-o", path.join(parts, "core.wasm"), ...apart, ...SMALL, "--strip-debug", ...FEATURES],
+      [path.join(parts, "core_bg.wasm"), "-o", path.join(parts, "core.wasm"), ...SMALL, ...FEATURES],
       { otherwise: "wasm-opt could not optimize the library; its output is above." },
     );
     mkdirSync(dist, { recursive: true });

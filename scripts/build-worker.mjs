@@ -4,11 +4,11 @@
 // more tool to compile on every machine.
 
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { gzipSync } from "node:zlib";
-import { build as esbuild } from "esbuild";
+import { build as esbuild, transform } from "esbuild";
 import { withLock } from "./lock.mjs";
 import { Failure, root, run, say } from "./run.mjs";
 import { wasmBindgen } from "./setup/build-tools.mjs";
@@ -32,10 +32,18 @@ export const FEATURES = [
   "multivalue",
   "reference-types",
   "exception-handling",
+  "simd",
 ].map((feature) => `--enable-${feature}`);
 
-/** How wasm-opt makes it small, once it is compressed. Nothing lies in the first KiB, the far end of the stack, so an address there is never meant. */
-export const SMALL = ["-Oz", "--skip-pass=local-cse", "--low-memory-unused"];
+/**
+ * How wasm-opt makes it small, once it is compressed. Nothing lies in the first KiB, the far end of the stack, so an address there
+ * is never meant. A larger function of one caller is less as it is than within that caller, and functions of like names, which are
+ * alike, are less beside one another: a twelfth of the whole, together.
+ */
+export const SMALL = [
+  ...["-Oz", "--skip-pass=local-cse", "--low-memory-unused", "--one-caller-inline-max-function-size", "20"],
+  ...["--reorder-functions-by-name", "--strip-debug", "--strip-producers", "--strip-target-features"],
+];
 
 export const binaryen = (tool) => path.join(root, "node_modules", ".bin", tool);
 
@@ -65,8 +73,9 @@ async function build(rust, features, out) {
   const parts = mkdtempSync(path.join(tmpdir(), "plangate-build-"));
   try {
     await bind(path.join(targetDir(rust), TARGET, "release", "plangate.wasm"), parts);
-    await bundle(parts);
-    await optimize(parts);
+    const script = await bundle(parts);
+    await removeUnused(parts, script);
+    await minify(parts, script, await optimize(parts));
     mkdirSync(folder, { recursive: true });
     for (const file of ["index.js", "index_bg.wasm"]) copyFileSync(path.join(parts, file), path.join(folder, file));
   } finally {
@@ -90,7 +99,7 @@ async function bind(wasm, parts) {
   await run(wasmBindgen, [wasm, ...options], { otherwise: "wasm-bindgen could not bind the worker; its output is above." });
 }
 
-/** Writes index.js: the entry and what it uses of core.js. */
+/** The entry with all that it uses, as one script. */
 async function bundle(parts) {
   copyFileSync(path.join(root, ENTRY), path.join(parts, "entry.js"));
   const core = path.join(parts, "core.js");
@@ -99,14 +108,14 @@ async function bundle(parts) {
   if (!text.includes(imported)) throw new Failure(`wasm-bindgen no longer writes \`${imported}\`; scripts/build-worker.mjs has to follow.`);
   // wrangler gives every imported .wasm file as a module, which is what `import source` will mean. A class of which nothing is
   // used but the way to free it (the `worker` crate exports several) would stay for that alone.
-  const kept = text.replace(imported, "import wasmModule from").replace(/^if \(Symbol\.dispose\) \w+\.prototype.*$/gm, "");
+  const kept = text
+    .replace(imported, "import wasmModule from")
+    .replace(/^if \(Symbol\.dispose\) \w+\.prototype.*$/gm, "")
+    .replace(/: new FinalizationRegistry\(/g, ": /* @__PURE__ */ new FinalizationRegistry(");
   writeFileSync(core, kept);
   const options = { entryPoints: [path.join(parts, "entry.js")], bundle: true, format: "esm", external: ["*.wasm"], logLevel: "error" };
-  const { outputFiles: [readable] } = await esbuild({ ...options, write: false });
-  await removeUnused(parts, readable.text);
-  await esbuild({ ...options, minify: true, outfile: path.join(parts, "index.js") });
-  const index = path.join(parts, "index.js");
-  writeFileSync(index, readFileSync(index, "utf8").replace("./core_bg.wasm", "./index_bg.wasm"));
+  const { outputFiles: [script] } = await esbuild({ ...options, write: false });
+  return script.text;
 }
 
 /** The `worker` crate exports classes that nobody asks for. What JavaScript does not use of the core is taken out of it. */
@@ -121,21 +130,41 @@ async function removeUnused(parts, script) {
   ];
   const file = path.join(parts, "used.json");
   writeFileSync(file, JSON.stringify(graph));
-  await run(binaryen("wasm-metadce"), [wasm, "-o", wasm, `--graph-file=${file}`, ...FEATURES], {
+  await run(binaryen("wasm-metadce"), [wasm, "-g", "-o", wasm, `--graph-file=${file}`, ...FEATURES], {
     stdio: ["ignore", "ignore", "inherit"],
     otherwise: "wasm-metadce could not shrink the worker; its output is above.",
   });
 }
 
 /**
- * Writes index_bg.wasm. The names of functions are left out: they are a tenth of what is sent, and a panic tells its file
- * and line without them.
+ * Writes index_bg.wasm; answers the short names that its imports and exports got. The names of functions are left out: they are a
+ * tenth of what is sent, and a panic tells its file and line without them.
  */
 async function optimize(parts) {
-  const options = [...SMALL, "--strip-debug", ...FEATURES];
-  await run(binaryen("wasm-opt"), [path.join(parts, "core_bg.wasm"), "-o", path.join(parts, "index_bg.wasm"), ...options], {
+  const [from, to, names] = ["core_bg.wasm", "index_bg.wasm", "names.json"].map((file) => path.join(parts, file));
+  const printed = openSync(names, "w");
+  await run(binaryen("wasm-opt"), [from, "-o", to, ...SMALL, "--minify-imports-and-exports-and-modules", ...FEATURES], {
+    stdio: ["ignore", printed, "inherit"],
     otherwise: "wasm-opt could not optimize the worker; its output is above.",
   });
+  closeSync(printed);
+  return JSON.parse(readFileSync(names, "utf8"));
+}
+
+/** What wasm-opt calls the one module that everything is imported from. */
+const MINIFIED_MODULE = "a";
+
+/** Writes index.js: the script, with the short names. */
+async function minify(parts, script, { imports, exports }) {
+  const imported = new Map(imports.map(([, name, short]) => [name, short]));
+  const exported = new Map(exports);
+  const [module] = new Set(imports.map(([module]) => module));
+  const short = script
+    .replaceAll(JSON.stringify(module), JSON.stringify(MINIFIED_MODULE))
+    .replace(/^( +)(\w+)(?=: )/gm, (line, indent, name) => (imported.has(name) ? indent + imported.get(name) : line))
+    .replace(/\bwasm\.(\w+)/g, (reference, name) => (exported.has(name) ? `wasm.${exported.get(name)}` : reference));
+  const { code } = await transform(short, { minify: true, format: "esm" });
+  writeFileSync(path.join(parts, "index.js"), code.replace("./core_bg.wasm", "./index_bg.wasm"));
 }
 
 /** Whether the last build saw the very inputs that are here now. Packaging anew takes seconds, this milliseconds. */

@@ -26,6 +26,33 @@ extern "C" {
     #[wasm_bindgen(method, structural, catch)]
     pub(super) fn raw(this: &D1Statement) -> Result<Promise, JsValue>;
 
+    /// What a statement of a batch answered.
+    pub(super) type D1Result;
+
+    #[wasm_bindgen(method, structural, getter, catch)]
+    pub(super) fn results(this: &D1Result) -> Result<JsValue, JsValue>;
+
+    #[wasm_bindgen(method, structural, getter, catch)]
+    pub(super) fn meta(this: &D1Result) -> Result<JsValue, JsValue>;
+
+    /// The row that the statements of a webhook answer. A column that the statement does not have is undefined.
+    pub(super) type WebhookRow;
+
+    #[wasm_bindgen(method, structural, getter)]
+    pub(super) fn outcome(this: &WebhookRow) -> JsValue;
+
+    #[wasm_bindgen(method, structural, getter)]
+    pub(super) fn detail(this: &WebhookRow) -> JsValue;
+
+    #[wasm_bindgen(method, structural, getter)]
+    pub(super) fn payer(this: &WebhookRow) -> JsValue;
+
+    #[wasm_bindgen(method, structural, getter)]
+    pub(super) fn version(this: &WebhookRow) -> JsValue;
+
+    #[wasm_bindgen(method, structural, getter)]
+    pub(super) fn snapshot(this: &WebhookRow) -> JsValue;
+
     /// A KV namespace.
     pub(super) type Kv;
 

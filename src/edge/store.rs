@@ -7,7 +7,7 @@ use serde::Serialize;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
 
-use super::bindings::{D1, D1Statement, Kv, binding, message, object};
+use super::bindings::{D1, D1Result, D1Statement, Kv, WebhookRow, binding, message, object};
 use super::isolate;
 use super::log::Line;
 use super::response::Failure;
@@ -48,9 +48,10 @@ pub(super) async fn deliver(
         unavailable(WHAT, &thrown)
     })?;
     let strange = |cause: String| Failure::StoreUnavailable { what: WHAT, cause };
-    let outcome = answered.text(0, "outcome").ok_or_else(|| strange("the batch answered no outcome".into()))?;
+    let row = answered.webhook_row(0).ok_or_else(|| strange("the batch answered no row".into()))?;
+    let outcome = row.outcome().as_string().ok_or_else(|| strange("the batch answered no outcome".into()))?;
     let outcome = Outcome::parse(&outcome).map_err(|error| strange(error.to_string()))?;
-    let is_tied = outcome != Outcome::Duplicate && answered.text(0, "detail").as_deref() == Some(store::TIED);
+    let is_tied = outcome != Outcome::Duplicate && row.detail().as_string().as_deref() == Some(store::TIED);
     Ok(Delivered { outcome, snapshot: answered.fresh(), is_tied })
 }
 
@@ -209,10 +210,10 @@ pub(super) struct Fresh {
 
 impl Fresh {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of deliveries")]
-    fn of(row: &JsValue) -> Option<Self> {
-        let version = js_sys::Reflect::get(row, &"version".into()).ok()?.as_f64()? as u64;
-        let payer = Payer::from_key(&column(row, "payer")?)?;
-        Some(Self { payer, version, text: column(row, "snapshot")?.into() })
+    fn of(row: &WebhookRow) -> Option<Self> {
+        let version = row.version().as_f64()? as u64;
+        let payer = Payer::from_key(&row.payer().as_string()?)?;
+        Some(Self { payer, version, text: row.snapshot().as_string()?.into() })
     }
 }
 
@@ -310,26 +311,32 @@ impl Batch {
         Ok(Self(settled(d1.batch(&bound)).await?.dyn_into()?))
     }
 
-    fn first_row(&self, index: u32) -> Result<JsValue, JsValue> {
-        let rows = js_sys::Reflect::get(&self.0.get(index), &"results".into())?.dyn_into::<Array>()?;
-        Ok(rows.get(0))
+    /// The first row of a statement, if it answered any. Most answer none, so that is not left to JavaScript to find out: an
+    /// exception costs more than all else here.
+    fn first_row(&self, index: u32) -> Option<JsValue> {
+        let result = self.0.get(index).unchecked_into::<D1Result>();
+        let row = result.results().ok()?.dyn_into::<Array>().ok()?.get(0);
+        row.is_object().then_some(row)
+    }
+
+    fn webhook_row(&self, index: u32) -> Option<WebhookRow> {
+        self.first_row(index).map(JsCast::unchecked_into)
     }
 
     /// The last snapshot that a statement answers, if any does.
     fn fresh(&self) -> Option<Fresh> {
-        (0..self.0.length()).rev().find_map(|index| Fresh::of(&self.first_row(index).ok()?))
+        (0..self.0.length()).rev().find_map(|index| Fresh::of(&self.webhook_row(index)?))
     }
 
     /// A column of the first row of a statement, if it is text.
     pub(super) fn text(&self, index: usize, name: &str) -> Option<String> {
-        column(&self.first_row(u32::try_from(index).ok()?).ok()?, name)
+        js_sys::Reflect::get(&self.first_row(u32::try_from(index).ok()?)?, &name.into()).ok()?.as_string()
     }
 
     /// How many rows a statement wrote.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of rows")]
     pub(super) fn changes(&self, index: usize) -> Option<u64> {
-        let result = self.0.get(u32::try_from(index).ok()?);
-        let meta = js_sys::Reflect::get(&result, &"meta".into()).ok()?;
+        let meta = self.0.get(u32::try_from(index).ok()?).unchecked_into::<D1Result>().meta().ok()?;
         Some(js_sys::Reflect::get(&meta, &"changes".into()).ok()?.as_f64()? as u64)
     }
 }
@@ -352,10 +359,6 @@ fn value(param: &Param) -> JsValue {
         Param::Integer(number) => JsValue::from_f64(*number as f64),
         Param::Text(text) => JsValue::from_str(text),
     }
-}
-
-fn column(row: &JsValue, name: &str) -> Option<String> {
-    js_sys::Reflect::get(row, &name.into()).ok()?.as_string()
 }
 
 pub(super) fn unavailable(what: &'static str, thrown: &JsValue) -> Failure {

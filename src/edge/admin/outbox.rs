@@ -8,6 +8,7 @@ use super::{MAX_BODY_BYTES, new_id};
 use crate::edge::response::{Failure, Reply};
 use crate::edge::store::{self, Batch, unavailable};
 use crate::edge::{Edge, isolate, sink, task};
+use crate::json;
 use crate::outbox::Replay;
 use crate::store::note;
 use crate::store::outbox::{listed, replay as replaying};
@@ -33,7 +34,7 @@ struct Replayed {
 pub(super) async fn replay(edge: &Edge<'_>) -> Result<Reply, Failure> {
     let asked = Replay::from_json(&edge.request.body(MAX_BODY_BYTES).await?)?;
     // Not whose: the note outlives an erasure.
-    let detail = serde_json::json!({"by": asked.by}).to_string();
+    let detail = json::object(vec![("by", asked.by.clone().into())]).to_string();
     let statements = [replaying(&asked, edge.now), note(&new_id()?, "admin.outbox.replay", &detail, edge.now)];
     let answered = Batch::run(edge.env, &statements)
         .await
