@@ -27,7 +27,8 @@ async function build(rust) {
   // In a folder of its own: the root crate is compiled with other features here, into files of the same names.
   const target = path.join(targetDir(rust), "lib");
   await run("cargo", ["build", "--release", "--package", "plangate-core", "--target", TARGET, "--target-dir", target], {
-    env: rust.env,
+    // Of the packages we use another part is in it than in the worker, which is smaller like this.
+    env: { ...rust.env, CARGO_PROFILE_RELEASE_OPT_LEVEL: "z" },
     otherwise: "the library could not be built; the compiler's messages are above.",
   });
   const parts = mkdtempSync(path.join(tmpdir(), "plangate-lib-"));

@@ -14,14 +14,17 @@ import { Failure, root, run, say } from "./run.mjs";
 import { wasmBindgen } from "./setup/build-tools.mjs";
 import { TARGET } from "./setup/wasm-library.mjs";
 
-/** Our own limit, in bytes of gzipped wasm. Cloudflare's begins at 3 MB; size decides how fast a cold isolate starts. */
-const MAX_GZIPPED = 335_000;
+/** Our own limit, in bytes of all files gzipped. Cloudflare's begins at 3 MB; size decides how fast a cold isolate starts. */
+const MAX_GZIPPED = 300_000;
+
+/** What is built. */
+const FILES = ["index.js", "index_bg.wasm"];
 
 /** What the runtime loads. */
 const ENTRY = "src/edge/entry.js";
 
 /** What decides about the output besides the sources. */
-const SETTINGS = ["Cargo.toml", "build.rs", "openapi.json", "Cargo.lock", "package-lock.json", "scripts/build-worker.mjs", ENTRY, "src/edge/content.js"];
+const SETTINGS = [".cargo/config.toml", "Cargo.toml", "build.rs", "openapi.json", "Cargo.lock", "package-lock.json", "scripts/build-worker.mjs", ENTRY, "src/edge/content.js"];
 
 /** What the module may use: what rustc and wasm-bindgen do, and no more, as workerd has to understand it. */
 export const FEATURES = [
@@ -77,7 +80,7 @@ async function build(rust, features, out) {
     await removeUnused(parts, script);
     await minify(parts, script, await optimize(parts));
     mkdirSync(folder, { recursive: true });
-    for (const file of ["index.js", "index_bg.wasm"]) copyFileSync(path.join(parts, file), path.join(folder, file));
+    for (const file of FILES) copyFileSync(path.join(parts, file), path.join(folder, file));
   } finally {
     rmSync(parts, { recursive: true });
   }
@@ -192,9 +195,10 @@ function digest(sources, rust, features) {
 }
 
 function reportSize(folder, state) {
-  const wasm = readFileSync(path.join(folder, "index_bg.wasm"));
-  const gzipped = gzipSync(wasm, { level: 9 }).length;
-  say(`${state}: ${thousands(wasm.length)} bytes of wasm, ${thousands(gzipped)} gzipped`);
+  const files = FILES.map((file) => readFileSync(path.join(folder, file)));
+  const total = (lengths) => lengths.reduce((sum, length) => sum + length, 0);
+  const gzipped = total(files.map((bytes) => gzipSync(bytes, { level: 9 }).length));
+  say(`${state}: ${thousands(total(files.map(({ length }) => length)))} bytes, ${thousands(gzipped)} gzipped`);
   if (gzipped > MAX_GZIPPED) {
     throw new Failure(`the worker is over its limit of ${thousands(MAX_GZIPPED)} bytes gzipped; make it smaller.`);
   }

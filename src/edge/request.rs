@@ -1,6 +1,7 @@
 //! The incoming request. What is read of it crosses from JavaScript once.
 
 use std::cell::OnceCell;
+use std::ops::Range;
 
 use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
@@ -17,13 +18,17 @@ pub(super) struct Request {
     inner: web_sys::Request,
     method: String,
     url: String,
+    /// Where the path begins, and where it ends.
+    path: Range<usize>,
     headers: OnceCell<web_sys::Headers>,
     id: OnceCell<String>,
 }
 
 impl Request {
     pub(super) fn new(inner: web_sys::Request) -> Self {
-        Self { method: inner.method(), url: inner.url(), inner, headers: OnceCell::new(), id: OnceCell::new() }
+        let url = inner.url();
+        let path = path_of(&url);
+        Self { method: inner.method(), url, path, inner, headers: OnceCell::new(), id: OnceCell::new() }
     }
 
     pub(super) fn method(&self) -> &str {
@@ -32,22 +37,18 @@ impl Request {
 
     /// The path, as sent (not decoded).
     pub(super) fn path(&self) -> &str {
-        let after_origin = self.url.get(self.origin().len()..).unwrap_or_default();
-        after_origin.split(['?', '#']).next().filter(|path| !path.is_empty()).unwrap_or("/")
+        self.url.get(self.path.clone()).filter(|path| !path.is_empty()).unwrap_or("/")
     }
 
     /// The scheme and host that were asked.
     pub(super) fn origin(&self) -> &str {
-        let Some((scheme, rest)) = self.url.split_once("://") else { return &self.url };
-        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let length = scheme.len().saturating_add(host.len()).saturating_add("://".len());
-        self.url.get(..length).unwrap_or_default()
+        self.url.get(..self.path.start).unwrap_or_default()
     }
 
     /// The query string, as sent, without its `?`.
     pub(super) fn query(&self) -> &str {
-        let before_fragment = self.url.split('#').next().unwrap_or_default();
-        before_fragment.split_once('?').map_or("", |(_, query)| query)
+        let after_path = self.url.get(self.path.end..).unwrap_or_default();
+        after_path.strip_prefix('?').and_then(|query| query.split('#').next()).unwrap_or_default()
     }
 
     /// A header; `None` when it is not there or empty.
@@ -100,4 +101,13 @@ impl Request {
             }
         }
     }
+}
+
+/// Where the path of an absolute URL stands in it: after the scheme and the host, up to `?` or `#`.
+fn path_of(url: &str) -> Range<usize> {
+    let end = url.bytes().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(url.len());
+    let mut slashes = url.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at);
+    // Those of `//`.
+    let start = slashes.nth(2).map_or(end, |at| at.min(end));
+    start..end
 }
