@@ -475,10 +475,10 @@ impl Serialize for Json<'_> {
 }
 
 /// The whole number that this is, below 2^53, where all of them are exact.
-#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "what was lost is asked next")]
+#[allow(clippy::cast_possible_truncation, reason = "it is whole and small enough")]
 fn whole(number: f64) -> Option<i64> {
-    let whole = number as i64;
-    (whole.unsigned_abs() < 1 << 53 && whole as f64 == number).then_some(whole)
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    (number.trunc().to_bits() == number.to_bits() && number.abs() < EXACT).then_some(number as i64)
 }
 
 /// JSON that stands within an answer as it was stored. (The raw value of `serde_json` would do, at 30 kB more.)
