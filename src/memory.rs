@@ -43,7 +43,9 @@ impl<K: Eq + Hash, V> Memory<K, V> {
     pub fn remember(&mut self, key: K, value: V) {
         self.old.remove(&key);
         if self.young.len() >= self.half && !self.young.contains_key(&key) {
-            self.old = std::mem::take(&mut self.young);
+            // Its room is used again: to grow, a map hashes all that it holds anew.
+            std::mem::swap(&mut self.young, &mut self.old);
+            self.young.clear();
         }
         self.young.insert(key, value);
     }
