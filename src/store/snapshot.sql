@@ -1,6 +1,7 @@
 -- All that is needed to decide for one payer, as the one JSON text that KV also holds. ?3 now; D1 binds every number as
--- REAL, which JSON would show.
-iif(who.payer IS NULL, NULL, json_object(
+-- REAL, which JSON would show. What is null is left out, by the merge of RFC 7396: it is half of a snapshot, which every check
+-- that has none in memory reads.
+iif(who.payer IS NULL, NULL, json_patch('{}', json_object(
   'payer', who.payer,
   'version', coalesce(p.version, 0),
   'as_of', CAST(?3 AS INTEGER),
@@ -14,7 +15,7 @@ iif(who.payer IS NULL, NULL, json_object(
     SELECT json_object('at', occurred_at, 'code', failure_code) FROM payments
     WHERE payer = who.payer AND status = 'failed' ORDER BY created_at DESC, id DESC LIMIT 1)),
   'records', json((
-    SELECT json_group_array(json_object(
+    SELECT json_group_array(json_patch('{}', json_object(
       'provider', provider, 'id', id, 'plan', plan, 'plan_id', plan_id, 'free', plan_free, 'status', status,
       'customer', customer, 'subscription', subscription, 'started_at', started_at,
       'period_start', period_start, 'period_end', period_end, 'interval', interval, 'cancel_at', cancel_at,
@@ -30,10 +31,10 @@ iif(who.payer IS NULL, NULL, json_object(
             SELECT 1 FROM payments paid WHERE paid.payer = who.payer AND paid.status = 'paid'
               AND paid.created_at > q.occurred_at AND paid.charge_type = 'recurring' AND paid.record = q.record
               AND +paid.provider = q.provider))), 'occurred_at', occurred_at,
-      'event_id', event_id))
+      'event_id', event_id)))
     -- What may grant comes first, however old, so that no number of other records hides it; then what says why not,
     -- the latest of what is over last.
     FROM (SELECT * FROM records WHERE payer = who.payer
       ORDER BY status = 'ended', status NOT IN ('active', 'trialing', 'canceled', 'past_due'),
         coalesce(period_end <= ?3, status = 'canceled'), version DESC
-      LIMIT 64) kept))))
+      LIMIT 64) kept)))))
