@@ -27,7 +27,7 @@ async function build(rust) {
   // In a folder of its own: the root crate is compiled with other features here, into files of the same names.
   const target = path.join(targetDir(rust), "lib");
   await run("cargo", ["build", "--release", "--package", "plangate-core", "--target", TARGET, "--target-dir", target], {
-    // Of the packages we use another part is in it than in the worker, which is smaller like this.
+    // The parts of other packages that are in it, unlike those in the worker, are smaller when they are compiled to be.
     env: { ...rust.env, CARGO_PROFILE_RELEASE_OPT_LEVEL: "z" },
     otherwise: "the library could not be built; the compiler's messages are above.",
   });

@@ -161,7 +161,9 @@ const MINIFIED_MODULE = "a";
 async function minify(parts, script, { imports, exports }) {
   const imported = new Map(imports.map(([, name, short]) => [name, short]));
   const exported = new Map(exports);
-  const [module] = new Set(imports.map(([module]) => module));
+  const [module, ...others] = new Set(imports.map(([module]) => module));
+  // wasm-opt gives all of them one name.
+  if (others.length > 0) throw new Failure(`the core imports from ${others.join(", ")} too; scripts/build-worker.mjs has to follow.`);
   const short = script
     .replaceAll(JSON.stringify(module), JSON.stringify(MINIFIED_MODULE))
     .replace(/^( +)(\w+)(?=: )/gm, (line, indent, name) => (imported.has(name) ? indent + imported.get(name) : line))

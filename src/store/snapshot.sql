@@ -1,6 +1,6 @@
 -- All that is needed to decide for one payer, as the one JSON text that KV also holds. ?3 now; D1 binds every number as
--- REAL, which JSON would show. What is null is left out, by the merge of RFC 7396: it is half of a snapshot, which every check
--- that has none in memory reads.
+-- REAL, which JSON would show. What is null is left out, by the merge of RFC 7396: it is a fifth of what every check reads that
+-- has nothing in memory.
 iif(who.payer IS NULL, NULL, json_patch('{}', json_object(
   'payer', who.payer,
   'version', coalesce(p.version, 0),
