@@ -46,7 +46,8 @@ async function exported(query) {
 }
 
 test("of an erased payer only the tombstone is left, and nothing comes back", async () => {
-  const marker = `marker${eventId()}`;
+  // Letters alone: thirteen digits in a row may be a card number, which is masked in what could not be read.
+  const marker = `marker${eventId().replace(/\d/g, (digit) => "ghijklmnop"[digit])}`;
   const user = `user_${marker}`;
   const deliveries = [
     itemEvent(user, { id: `item_${marker}`, plan: `plan_${marker}` }),
