@@ -41,7 +41,7 @@ export const FEATURES = [
 /**
  * How wasm-opt makes it small, once it is compressed. Nothing lies in the first KiB, the far end of the stack, so an address there
  * is never meant. A larger function of one caller is less as it is than within that caller, and functions of like names, which are
- * alike, are less beside one another: a twelfth of the whole, together.
+ * alike, are less beside one another: 7 % of the whole, together.
  */
 export const SMALL = [
   ...["-Oz", "--skip-pass=local-cse", "--low-memory-unused", "--one-caller-inline-max-function-size", "20"],

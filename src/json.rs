@@ -462,7 +462,7 @@ impl Serialize for Json<'_> {
             Self::Bool(value) => serializer.serialize_bool(*value),
             Self::Whole(number) => serializer.serialize_i64(*number),
             Self::Large(number) => serializer.serialize_u64(*number),
-            // Nothing that we hold or write has one, and the printer of them is 6 kB of tables.
+            // Nothing that we hold or write has one, and what prints them carries a table of powers of ten.
             Self::Fraction(number) => match whole(*number) {
                 Some(number) => serializer.serialize_i64(number),
                 None => Err(serde::ser::Error::custom("a number with a fraction can be read, but not written")),
