@@ -24,13 +24,15 @@ mod store;
 mod task;
 mod webhook;
 
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
+use std::rc::Rc;
 
 use js_sys::Promise;
 use wasm_bindgen::prelude::*;
 use worker::{Env, web_sys};
 
-use self::bindings::ExecutionContext;
+use self::bindings::{ExecutionContext, message};
 use self::request::Request;
 use self::response::{Failure, Reply};
 use crate::gate::{is_for_a_person, is_own};
@@ -45,8 +47,39 @@ struct Edge<'a> {
     request: &'a Request,
     env: &'a Env,
     context: &'a ExecutionContext,
+    ending: &'a Ending,
     settings: &'a Settings,
     now: Timestamp,
+}
+
+/// Sees to it that a request is carried out to its end, though whoever sent it hangs up. Only for those that need it: the runtime
+/// has its work with every promise that it waits for.
+struct Ending {
+    context: ExecutionContext,
+    answer: RefCell<Option<Promise>>,
+    is_ensured: Cell<bool>,
+}
+
+impl Ending {
+    fn of(context: ExecutionContext) -> Self {
+        Self { context, answer: RefCell::new(None), is_ensured: Cell::new(false) }
+    }
+
+    /// From here on.
+    fn ensure(&self) -> Result<(), Failure> {
+        self.is_ensured.set(true);
+        let ensured = self.answer.take().map_or(Ok(()), |answer| self.context.wait_until(&answer));
+        ensured.map_err(|thrown| Failure::Internal(message(&thrown)))
+    }
+
+    /// The request is waiting for something, and this is its answer.
+    fn is_promised(&self, answer: &Promise) -> Result<(), JsValue> {
+        if self.is_ensured.get() {
+            return self.context.wait_until(answer);
+        }
+        self.answer.replace(Some(answer.clone()));
+        Ok(())
+    }
 }
 
 /// Answers a request. `src/edge/entry.js` gives this to the runtime.
@@ -57,12 +90,13 @@ struct Edge<'a> {
 pub fn fetch(request: web_sys::Request, env: Env, context: JsValue) -> Result<JsValue, JsValue> {
     let context: ExecutionContext = context.unchecked_into();
     let request = Request::new(request);
-    let delivering =
-        request.path().starts_with("/webhooks/").then(|| context.clone().unchecked_into::<ExecutionContext>());
+    let ending = Rc::new(Ending::of(context));
+    let inner = Rc::clone(&ending);
     let answer = task::run(async move {
         let now = clock();
         let settings = isolate::settings(&env);
-        let edge = Edge { request: &request, env: &env, context: &context, settings: &settings, now };
+        let edge =
+            Edge { request: &request, env: &env, context: &inner.context, ending: &inner, settings: &settings, now };
         let reply = match edge.route().await {
             Ok(reply) => reply,
             Err(failure) => {
@@ -77,9 +111,8 @@ pub fn fetch(request: web_sys::Request, env: Env, context: JsValue) -> Result<Js
         let reply = edge.with_cors(reply);
         reply.into_response(&request.id()).map(JsValue::from)
     })?;
-    // A sender that hangs up does not keep the copy from following what is stored: what it sends again is a duplicate.
-    if let (Some(context), Some(promise)) = (delivering, answer.dyn_ref::<Promise>()) {
-        context.wait_until(promise)?;
+    if let Some(promise) = answer.dyn_ref::<Promise>() {
+        ending.is_promised(promise)?;
     }
     Ok(answer)
 }

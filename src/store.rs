@@ -32,6 +32,7 @@ static DELIVER: LazyLock<String> = LazyLock::new(|| {
     let deliver = compact!(include_str!("store/deliver.sql"));
     deliver.replace("mentions(?10, payer)", &upkeep::mentions("?10", "payer"))
 });
+static AGAIN: &str = compact!(include_str!("store/again.sql"));
 static RECORDS: &str = compact!(include_str!("store/records.sql"));
 static PAYMENTS: &str = compact!(include_str!("store/payments.sql"));
 static CUSTOMERS: &str = compact!(include_str!("store/customers.sql"));
@@ -169,6 +170,13 @@ pub fn webhook(
         }
     }
     Ok(statements)
+}
+
+/// Counts a delivery that comes again: one row if the ledger holds its event, and no other statement of [`webhook`] would then
+/// change anything. Without a row nothing was done, and those are to be run.
+#[must_use]
+pub fn again(provider: &str, event_id: &str, now: Timestamp) -> Statement {
+    Statement { sql: AGAIN, params: key_and_time(vec![Param::from(provider), Param::from(event_id)], now) }
 }
 
 fn key_and_time(mut key: Vec<Param>, now: Timestamp) -> Vec<Param> {

@@ -36,7 +36,7 @@ use plangate::decide::Reason;
 use plangate::event::{IgnoredReason, Parsed};
 use plangate::provider::{Ours, named};
 use plangate::status::Status;
-use plangate::store::{Outcome, webhook};
+use plangate::store::{Outcome, again, webhook};
 use plangate::time::{DAY_MS, Timestamp};
 use serde_json::{Value, json};
 
@@ -91,6 +91,38 @@ fn duplicate_delivery_changes_nothing() {
         assert_eq!(shop.deliver(&sent), Outcome::Duplicate);
     }
     assert_eq!(but_for_attempts(&shop), before);
+}
+
+/// What an isolate does with a delivery that it has stored itself.
+#[test]
+fn counting_a_delivery_again_leaves_all_as_delivering_it_again_does() {
+    let later = Timestamp::from_millis(NOW + 7_000);
+    for erases in [false, true] {
+        let mut shops = [Shop::after(&one_of_each()), Shop::after(&one_of_each())];
+        if erases {
+            for shop in &mut shops {
+                upkeep::erased(shop, "user_1", NOW);
+            }
+        }
+        let [counted, delivered] = &mut shops;
+        for sent in one_of_each() {
+            let before = counted.everything();
+            let rows = run_statement(counted.connection(), &again("clerk", &sent.event_id, later));
+            if matches!(sent.parse(), Ok(Parsed::Event(_))) {
+                assert_eq!(rows.len(), 1, "{}", sent.event_id);
+                let outcome = delivered.store.deliver("clerk", &sent.verified(), &sent.parse(), later).unwrap().0;
+                assert_eq!(outcome, Outcome::Duplicate, "{}", sent.event_id);
+            } else {
+                assert!(rows.is_empty(), "{} may be read today", sent.event_id);
+                assert_eq!(counted.everything(), before, "{}", sent.event_id);
+            }
+            assert_eq!(counted.everything(), delivered.everything(), "{}", sent.event_id);
+        }
+        for (provider, event_id) in [("clerk", "e_never_seen"), ("another", "e_item")] {
+            assert!(run_statement(counted.connection(), &again(provider, event_id, later)).is_empty());
+        }
+        assert_eq!(counted.everything(), delivered.everything());
+    }
 }
 
 #[test]

@@ -23,6 +23,8 @@ use crate::time::Timestamp;
 const TOKENS: usize = 4_096;
 /// A snapshot has about 2 kB, so this is 8 MB of an isolate's 128.
 const SNAPSHOTS: usize = 4_096;
+/// Deliveries that this isolate stored.
+const STORED: usize = 1_024;
 /// How often a payer's page may make us ask the provider: Clerk takes 100 requests in 10 s from a development instance.
 const SYNC_MS: i64 = 2_000;
 /// How long a grant may come from memory.
@@ -36,6 +38,7 @@ thread_local! {
     static TEXTS: RefCell<Map<*const u8, JsValue>> = const { RefCell::new(Map::new()) };
     static ANSWER_LOST: Cell<bool> = const { Cell::new(false) };
     static SYNCED: RefCell<Memory<String, Timestamp>> = RefCell::new(Memory::new(SNAPSHOTS));
+    static DELIVERED: RefCell<Memory<String, Timestamp>> = RefCell::new(Memory::new(STORED));
     static REMEMBERED: RefCell<Memory<String, Remembered>> = RefCell::new(Memory::new(SNAPSHOTS));
 }
 
@@ -156,6 +159,19 @@ pub(super) fn may_sync(payer: &Payer, now: Timestamp) -> bool {
         synced.remember(key, now);
         true
     })
+}
+
+/// Whether this isolate stored a delivery, as far as it remembers. Only a hint of which statement to try first: the ledger knows.
+pub(super) fn is_stored(provider: &str, event_id: &str) -> bool {
+    DELIVERED.with_borrow(|delivered| delivered.recall(delivery(provider, event_id).as_str()).is_some())
+}
+
+pub(super) fn remember_stored(provider: &str, event_id: &str, now: Timestamp) {
+    DELIVERED.with_borrow_mut(|delivered| delivered.remember(delivery(provider, event_id), now));
+}
+
+fn delivery(provider: &str, event_id: &str) -> String {
+    [provider, " ", event_id].concat()
 }
 
 /// A webhook's answer from the database was lost: it may be stored all the same, and nothing that is remembered or copied

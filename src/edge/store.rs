@@ -28,6 +28,18 @@ use crate::time::Timestamp;
 /// code never read each other's.
 const KEY_PREFIX: &str = "s1:";
 
+const NOT_STORED: &str = "the delivery could not be stored";
+
+/// Whether a delivery is in the ledger already; if so, this attempt is counted there. D1 is asked for it only where this isolate
+/// stored it, so that what is sent again and again costs one short statement.
+pub(super) async fn is_known(env: &Env, provider: &str, event_id: &str, now: Timestamp) -> Result<bool, Failure> {
+    if isolate::an_answer_was_lost() || !isolate::is_stored(provider, event_id) {
+        return Ok(false);
+    }
+    let answered = Batch::run(env, &[store::again(provider, event_id, now)]).await;
+    Ok(answered.map_err(|thrown| unavailable(NOT_STORED, &thrown))?.first_row(0).is_some())
+}
+
 /// Writes a delivery and reads back the payer's snapshot, in one D1 batch.
 pub(super) async fn deliver(
     env: &Env,
@@ -36,7 +48,6 @@ pub(super) async fn deliver(
     parsed: &Result<Parsed, ParseError>,
     now: Timestamp,
 ) -> Result<Delivered, Failure> {
-    const WHAT: &str = "the delivery could not be stored";
     let reads_duplicates_back = isolate::an_answer_was_lost();
     let mut statements = store::webhook(provider, verified, parsed, reads_duplicates_back, now)
         .map_err(|error| Failure::Internal(error.to_string()))?;
@@ -45,12 +56,15 @@ pub(super) async fn deliver(
     }
     let answered = Batch::run(env, &statements).await.map_err(|thrown| {
         isolate::answer_lost();
-        unavailable(WHAT, &thrown)
+        unavailable(NOT_STORED, &thrown)
     })?;
-    let strange = |cause: String| Failure::StoreUnavailable { what: WHAT, cause };
+    let strange = |cause: String| Failure::StoreUnavailable { what: NOT_STORED, cause };
     let row = answered.webhook_row(0).ok_or_else(|| strange("the batch answered no row".into()))?;
     let outcome = row.outcome().as_string().ok_or_else(|| strange("the batch answered no outcome".into()))?;
     let outcome = Outcome::parse(&outcome).map_err(|error| strange(error.to_string()))?;
+    if matches!(parsed, Ok(Parsed::Event(_))) {
+        isolate::remember_stored(provider, verified.event_id(), now);
+    }
     let is_tied = outcome != Outcome::Duplicate && row.detail().as_string().as_deref() == Some(store::TIED);
     Ok(Delivered { outcome, snapshot: answered.fresh(), is_tied })
 }

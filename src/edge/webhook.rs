@@ -26,8 +26,8 @@ struct Receipt<'a> {
 /// 1. The provider has a usable secret (503, so that the sender tries again once it has).
 /// 2. The body is at most [`MAX_BODY_BYTES`] long (413).
 /// 3. The signature fits (400).
-/// 4. The event is read; one that cannot be is kept whole.
-/// 5. One D1 batch (503, so that the sender tries again).
+/// 4. From here on the sender may hang up: what is stored is copied as well, as what it sends again is a duplicate. One that this isolate stored before, and that the ledger knows, is only counted.
+/// 5. The event is read; one that cannot be is kept whole. One D1 batch (503, so that the sender tries again).
 /// 6. The KV copy and this isolate's memory follow; without them the answer is as right, only slower. A duplicate has changed
 ///    nothing, so it does neither, unless the answer to an earlier attempt may have been lost here.
 /// 7. What ties with another event is asked of the provider, after the answer. If that fails, the next sweep finds it.
@@ -49,6 +49,12 @@ pub(super) async fn handle(edge: &Edge<'_>, provider: &'static dyn Provider) -> 
         .map_err(|error| Failure::Unverified { provider: provider.name(), error })?;
 
     // 4.
+    edge.ending.ensure()?;
+    if store::is_known(edge.env, provider.name(), verified.event_id(), edge.now).await? {
+        return receipt(Outcome::Duplicate, verified.event_id());
+    }
+
+    // 5.
     let parsed = provider.parse(&verified, &edge.settings.ours);
     if let Err(error) = &parsed {
         Line::error("failed to read an event: it is kept as a dead letter")
@@ -58,7 +64,6 @@ pub(super) async fn handle(edge: &Edge<'_>, provider: &'static dyn Provider) -> 
             .write();
     }
 
-    // 5.
     let Delivered { outcome, snapshot, is_tied } =
         store::deliver(edge.env, provider.name(), &verified, &parsed, edge.now).await?;
 
@@ -86,7 +91,11 @@ pub(super) async fn handle(edge: &Edge<'_>, provider: &'static dyn Provider) -> 
         let (env, settings) = (edge.env.clone(), isolate::settings(edge.env));
         task::wait_until(edge.context, async move { sink::run(&env, &settings).await });
     }
-    let receipt = Receipt { outcome: outcome.as_str(), event_id: verified.event_id() };
+    receipt(outcome, verified.event_id())
+}
+
+fn receipt(outcome: Outcome, event_id: &str) -> Result<Reply, Failure> {
+    let receipt = Receipt { outcome: outcome.as_str(), event_id };
     let body = serde_json::to_string(&receipt).map_err(|error| Failure::Internal(error.to_string()))?;
     Ok(Reply::json(200, body).with("cache-control", "no-store"))
 }

@@ -120,6 +120,26 @@ test("a webhook whose answer was lost after the commit is a duplicate when it co
   assert.equal((await ask(user)).body.allowed, true);
 });
 
+test("what the database has lost is stored when it comes again, though this isolate remembers to have stored it", async () => {
+  // One that lost no answer.
+  await plangate.restart();
+  const user = newUser();
+  const delivery = sign(itemEvent(user));
+  const post = async (faults = "") => (await plangate.request("POST", "/webhooks/clerk", { headers: { ...delivery.headers, "x-test-faults": faults }, body: delivery.body })).body;
+  assert.equal((await post()).outcome, "stored");
+  const d1 = await plangate.d1();
+  // As after it was restored to an earlier time.
+  for (const table of ["deliveries WHERE payer", "records WHERE payer", "payers WHERE payer"]) {
+    await d1.prepare(`DELETE FROM ${table} = ?1`).bind(`user:${user}`).run();
+  }
+  assert.equal((await post("d1")).code, "store_unavailable");
+  assert.equal((await post()).outcome, "stored");
+  assert.equal((await post()).outcome, "duplicate");
+  const { attempts } = await d1.prepare("SELECT attempts FROM deliveries WHERE payer = ?1").bind(`user:${user}`).first();
+  assert.equal(attempts, 2);
+  assert.equal((await ask(user)).body.allowed, true);
+});
+
 test("without migrations nothing is acknowledged and nobody is let in, and health says why", async (t) => {
   const bare = await Plangate.start({ migrations: false });
   t.after(() => bare.stop());

@@ -9,7 +9,7 @@ use plangate::event::{ParseError, Parsed};
 use plangate::ledger::Filter;
 use plangate::provider::{Ours, PROVIDERS};
 use plangate::store::sqlite::MIGRATIONS;
-use plangate::store::{LATEST_MIGRATION, Statement, health, history, ledger, snapshots, webhook};
+use plangate::store::{LATEST_MIGRATION, Statement, again, health, history, ledger, snapshots, webhook};
 use plangate::time::Timestamp;
 use rusqlite::Connection;
 use serde_json::json;
@@ -218,6 +218,7 @@ fn every_table_that_a_webhook_or_a_check_reads_is_searched_by_an_index() {
     }
     assert_eq!(texts.len(), of_webhooks.len(), "a statement that this test does not know");
     texts.insert(snapshots((&payer("user_1"), Some(&payer("org_1"))), Timestamp::from_millis(NOW)).sql);
+    texts.insert(again("clerk", "e1", Timestamp::from_millis(NOW)).sql);
 
     let mut searches = 0;
     for sql in texts {
@@ -389,6 +390,7 @@ fn statements() -> Vec<Statement> {
     assert_eq!(kinds, ["event", "event", "event", "event", "ignored", "unreadable"]);
     all.push(snapshots((&payer("user_1"), None), at));
     all.push(snapshots((&payer("user_1"), Some(&payer("org_1"))), at));
+    all.push(again("clerk", "e1", at));
     all.push(health(at));
     all.push(history(&payer("user_1"), at, 100));
     // The ledger as a whole is read newest first and walked as far as a page needs; by payer or by key it is looked up.
@@ -403,8 +405,8 @@ fn statements() -> Vec<Statement> {
     let different: BTreeSet<&str> = all.iter().map(|statement| statement.sql).collect();
     assert_eq!(
         different.len(),
-        10,
-        "deliver, records, payments, payers, snapshot, snapshots, health, a payer's history, the ledger by \
+        11,
+        "deliver, records, payments, payers, snapshot, snapshots, again, health, a payer's history, the ledger by \
          payer and by key"
     );
     all
