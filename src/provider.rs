@@ -50,8 +50,9 @@ pub trait Provider: Sync {
     /// The settings that may hold its signing secrets, the preferred name first. Each is a comma list.
     fn secret_names(&self) -> &'static [&'static str];
 
-    /// The headers that [`verify`](Self::verify) reads. The edge copies these and no others.
-    fn signature_headers(&self) -> &'static [&'static str];
+    /// The headers that [`verify`](Self::verify) reads, each under the names it may have: the first that is there counts. The
+    /// edge copies these and no others.
+    fn signature_headers(&self) -> &'static [&'static [&'static str]];
 
     /// Reads one signing secret, as it stands in the setting of that name.
     ///

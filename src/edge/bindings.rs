@@ -107,6 +107,13 @@ extern "C" {
     #[wasm_bindgen(method, structural, catch)]
     pub(super) fn text(this: &FetchedResponse) -> Result<Promise, JsValue>;
 
+    /// The headers of a request.
+    #[wasm_bindgen(js_name = Headers)]
+    pub(super) type Headers;
+
+    #[wasm_bindgen(method, structural, catch)]
+    pub(super) fn get(this: &Headers, name: &JsValue) -> Result<Option<String>, JsValue>;
+
     /// A reader of a body.
     pub(super) type Reader;
 

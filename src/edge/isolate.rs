@@ -35,7 +35,7 @@ const DENIAL_MS: i64 = 1_000;
 thread_local! {
     static SETTINGS: RefCell<Option<Rc<Settings>>> = const { RefCell::new(None) };
     static SESSIONS: RefCell<Memory<String, Session>> = RefCell::new(Memory::new(TOKENS));
-    static TEXTS: RefCell<Map<*const u8, JsValue>> = const { RefCell::new(Map::new()) };
+    static TEXTS: RefCell<Map<*const str, JsValue>> = const { RefCell::new(Map::new()) };
     static ANSWER_LOST: Cell<bool> = const { Cell::new(false) };
     static SYNCED: RefCell<Memory<String, Timestamp>> = RefCell::new(Memory::new(SNAPSHOTS));
     static DELIVERED: RefCell<Memory<String, Timestamp>> = RefCell::new(Memory::new(STORED));
@@ -73,11 +73,11 @@ fn variable(env: &Env, name: &str) -> Option<String> {
 /// A text of the program as a JavaScript string, made once: a statement has some kB, and crossing costs by the byte.
 pub(super) fn javascript_text(text: &'static str) -> JsValue {
     TEXTS.with_borrow_mut(|texts| {
-        if let Some(known) = texts.get(&text.as_ptr()) {
+        if let Some(known) = texts.get(&std::ptr::from_ref(text)) {
             return known.clone();
         }
         let made = JsValue::from_str(text);
-        texts.insert(text.as_ptr(), made.clone());
+        texts.insert(text, made.clone());
         made
     })
 }

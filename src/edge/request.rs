@@ -7,7 +7,8 @@ use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::web_sys;
 
-use super::bindings::{Chunk, Reader, message, random_uuid};
+use super::bindings::{Chunk, Headers, Reader, message, random_uuid};
+use super::isolate;
 use super::response::Failure;
 use super::task::settled;
 
@@ -20,7 +21,7 @@ pub(super) struct Request {
     url: String,
     /// Where the path begins, and where it ends.
     path: Range<usize>,
-    headers: OnceCell<web_sys::Headers>,
+    headers: OnceCell<Headers>,
     id: OnceCell<String>,
 }
 
@@ -52,8 +53,9 @@ impl Request {
     }
 
     /// A header; `None` when it is not there or empty.
-    pub(super) fn header(&self, name: &str) -> Option<String> {
-        self.headers.get_or_init(|| self.inner.headers()).get(name).ok().flatten().filter(|value| !value.is_empty())
+    pub(super) fn header(&self, name: &'static str) -> Option<String> {
+        let headers = self.headers.get_or_init(|| self.inner.headers().unchecked_into());
+        headers.get(&isolate::javascript_text(name)).ok().flatten().filter(|value| !value.is_empty())
     }
 
     /// The request itself, to be passed on.

@@ -39,8 +39,9 @@ pub(super) async fn handle(edge: &Edge<'_>, provider: &'static dyn Provider) -> 
     };
 
     // 2.
-    let headers = provider.signature_headers().iter().filter_map(|name| Some((*name, edge.request.header(name)?)));
-    let headers = Headers::new(headers);
+    let present =
+        |names: &&'static [&'static str]| names.iter().find_map(|name| Some((*name, edge.request.header(name)?)));
+    let headers = Headers::new(provider.signature_headers().iter().filter_map(present));
     let delivery = Delivery { headers, body: edge.request.body(MAX_BODY_BYTES).await? };
 
     // 3.

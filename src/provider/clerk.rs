@@ -39,8 +39,12 @@ impl Provider for Clerk {
         &["CLERK_WEBHOOK_SIGNING_SECRET", "CLERK_WEBHOOK_SECRET"]
     }
 
-    fn signature_headers(&self) -> &'static [&'static str] {
-        &["svix-id", "svix-timestamp", "svix-signature", "webhook-id", "webhook-timestamp", "webhook-signature"]
+    fn signature_headers(&self) -> &'static [&'static [&'static str]] {
+        &[
+            &["svix-id", "webhook-id"],
+            &["svix-timestamp", "webhook-timestamp"],
+            &["svix-signature", "webhook-signature"],
+        ]
     }
 
     fn parse_secret(&self, _setting: &'static str, text: &str) -> Result<Secret, SecretError> {

@@ -40,8 +40,8 @@ impl Provider for LemonSqueezy {
     }
 
     /// `X-Event-Name` is not signed, so it is not even read.
-    fn signature_headers(&self) -> &'static [&'static str] {
-        &[SIGNATURE]
+    fn signature_headers(&self) -> &'static [&'static [&'static str]] {
+        &[&[SIGNATURE]]
     }
 
     fn parse_secret(&self, _setting: &'static str, text: &str) -> Result<Secret, SecretError> {

@@ -35,8 +35,8 @@ impl Provider for Paddle {
         &["PADDLE_WEBHOOK_SECRET"]
     }
 
-    fn signature_headers(&self) -> &'static [&'static str] {
-        &[SIGNATURE]
+    fn signature_headers(&self) -> &'static [&'static [&'static str]] {
+        &[&[SIGNATURE]]
     }
 
     /// The key is the text as it stands, `pdl_ntfset_` included.

@@ -31,8 +31,8 @@ impl Provider for Polar {
         &["POLAR_WEBHOOK_SECRET"]
     }
 
-    fn signature_headers(&self) -> &'static [&'static str] {
-        &["webhook-id", "webhook-timestamp", "webhook-signature"]
+    fn signature_headers(&self) -> &'static [&'static [&'static str]] {
+        &[&["webhook-id"], &["webhook-timestamp"], &["webhook-signature"]]
     }
 
     /// Polar's server signs with the bytes of the text as it stands, `whsec_` included, which is not how Standard Webhooks

@@ -52,8 +52,8 @@ impl Provider for RevenueCat {
         &[HEADER_SETTING, SIGNING_SETTING]
     }
 
-    fn signature_headers(&self) -> &'static [&'static str] {
-        &[AUTHORIZATION, SIGNATURE]
+    fn signature_headers(&self) -> &'static [&'static [&'static str]] {
+        &[&[AUTHORIZATION], &[SIGNATURE]]
     }
 
     fn parse_secret(&self, setting: &'static str, text: &str) -> Result<Secret, SecretError> {

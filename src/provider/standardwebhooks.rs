@@ -32,8 +32,8 @@ impl Provider for StandardWebhooks {
         &["STANDARD_WEBHOOKS_SECRET"]
     }
 
-    fn signature_headers(&self) -> &'static [&'static str] {
-        &["webhook-id", "webhook-timestamp", "webhook-signature"]
+    fn signature_headers(&self) -> &'static [&'static [&'static str]] {
+        &[&["webhook-id"], &["webhook-timestamp"], &["webhook-signature"]]
     }
 
     fn parse_secret(&self, _setting: &'static str, text: &str) -> Result<Secret, SecretError> {

@@ -46,8 +46,8 @@ impl Provider for Stripe {
         &["STRIPE_WEBHOOK_SECRET"]
     }
 
-    fn signature_headers(&self) -> &'static [&'static str] {
-        &[HEADER]
+    fn signature_headers(&self) -> &'static [&'static [&'static str]] {
+        &[&[HEADER]]
     }
 
     /// The key is the text as it stands, its `whsec_` included: unlike Svix, Stripe decodes nothing.
