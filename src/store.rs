@@ -26,7 +26,7 @@ use crate::reconcile::MISSED_AFTER_MS;
 use crate::time::Timestamp;
 
 /// The last of `migrations/`: what the database must have seen for this code.
-pub const LATEST_MIGRATION: &str = "0005_outbox.sql";
+pub const LATEST_MIGRATION: &str = "0006_nobodys_deliveries.sql";
 
 static DELIVER: LazyLock<String> = LazyLock::new(|| {
     let deliver = compact!(include_str!("store/deliver.sql"));

@@ -25,6 +25,7 @@ pub const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0003_operations.sql"),
     include_str!("../../migrations/0004_customers.sql"),
     include_str!("../../migrations/0005_outbox.sql"),
+    include_str!("../../migrations/0006_nobodys_deliveries.sql"),
 ];
 
 /// A store in one SQLite connection.
