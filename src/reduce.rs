@@ -348,12 +348,15 @@ impl Reduced {
 
         let own = |status: &'static str| {
             let charges = self.payments.iter().filter(move |charge| charge.payment.status == status);
-            charges.filter(|charge| self.payer_of_charge(charge).as_ref() == Some(&key)).map(|charge| &charge.payment)
+            charges.filter(|charge| self.payer_of_charge(charge).as_ref() == Some(&key))
         };
-        let last_paid = own("paid").map(|payment| payment.created_at).max().unwrap_or(Timestamp::from_millis(0));
-        let failed_since = own("failed").filter(|payment| payment.created_at > last_paid);
+        let paid = own("paid").map(|charge| charge.payment.created_at);
+        let last_paid = paid.max().unwrap_or(Timestamp::from_millis(0));
+        let failed_since = own("failed").map(|charge| &charge.payment).filter(|payment| payment.created_at > last_paid);
         let failed_attempts = failed_since.map(|payment| payment.attempt.unwrap_or(1)).fold(0, u32::saturating_add);
-        let last_failure = own("failed").max_by_key(|payment| (payment.created_at, &payment.id));
+        let last_failure = own("failed")
+            .max_by_key(|charge| (charge.payment.created_at, &charge.provider, &charge.payment.id))
+            .map(|charge| &charge.payment);
 
         Snapshot {
             payer: payer.clone(),

@@ -38,7 +38,6 @@ static PAYMENTS: &str = compact!(include_str!("store/payments.sql"));
 static CUSTOMERS: &str = compact!(include_str!("store/customers.sql"));
 static LINK_RECORDS: &str = compact!(include_str!("store/link_records.sql"));
 static LINK_PAYMENTS: &str = compact!(include_str!("store/link_payments.sql"));
-// MATERIALIZED: `who` is named many times and would be looked for each time.
 static PAYERS: LazyLock<String> = LazyLock::new(|| {
     // RETURNING knows the row by the name of its table alone.
     let snapshot = compact!(include_str!("store/snapshot.sql"));
@@ -46,15 +45,17 @@ static PAYERS: LazyLock<String> = LazyLock::new(|| {
         .replace("who.payer", "payers.payer")
         .replace("p.version", "version")
         .replace("p.deleted_at", "deleted_at");
+    // With a limit it stays a query of its own: `who` is named more than once and would be looked for each time.
     let payers = compact!(
-        "WITH who(payer) AS MATERIALIZED (",
+        "WITH who(payer) AS (",
         include_str!("store/payer_of.sql"),
-        ")\n",
+        " LIMIT 1)\n",
         include_str!("store/payers.sql")
     );
     // Whose row did not change, as after a duplicate, is not read back.
     format!("{payers} RETURNING payer, version, {snapshot} AS snapshot")
 });
+// MATERIALIZED for the same reason.
 static SNAPSHOT: &str = compact!(
     "WITH who(payer) AS MATERIALIZED (",
     include_str!("store/payer_of.sql"),

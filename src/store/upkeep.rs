@@ -136,7 +136,7 @@ static REBUILD_LINKED_PAYMENTS: LazyLock<String> =
     LazyLock::new(|| relinked(compact!(include_str!("link_payments.sql")), "payments"));
 // Every deletion names the payer, so nobody needs to be looked for; and here each row counts once.
 static REBUILD_PAYERS: LazyLock<String> = LazyLock::new(|| {
-    let of_rows = compact!(include_str!("payers.sql")).replace("FROM who, deliveries d", "FROM deliveries d");
+    let of_rows = compact!(include_str!("payers.sql")).replace("FROM who CROSS JOIN deliveries d", "FROM deliveries d");
     let filter = "AND d.provider = ?1 AND d.event_id = ?2 AND d.attempts = d.read_attempt";
     rebuilt(&of_rows.replace("who.payer", "d.payer"), "payers", filter)
         .replace("d.event IS NOT NULL", "d.event ->> 'deleted_at' IS NOT NULL")

@@ -1,7 +1,8 @@
 -- Deletes payments of the looked-at rows that are old and say nothing any more: not the last that was paid, none that
--- came after it, not the last failure, nothing of a record for which something was paid back, nor one by which a later attempt of the same payment is counted. What shows it
--- must be one row of the ledger, which then goes as well (prune_deliveries.sql): an older version left behind would
--- bring it back when the state is rebuilt. ?1 now, ?2 received before.
+-- came after it, not the last failure, nothing of a record for which something was paid back, nor one by which a later
+-- attempt of the same payment is counted. What shows it must be one row of the ledger, which then goes as well
+-- (prune_deliveries.sql): an older version left behind would bring it back when the state is rebuilt.
+-- ?1 now, ?2 received before.
 DELETE FROM payments
 -- Both parts of the key, each by itself: as a pair SQLite tries every provider of the list with every id.
 WHERE provider IN (
