@@ -12,11 +12,13 @@ mod standardwebhooks;
 mod stripe;
 
 use plangate::event::Seats;
+use plangate::payer::{Payer, PayerKind};
 use plangate::provider::Provider;
-use plangate::time::Timestamp;
+use plangate::time::{DAY_MS, Timestamp};
 use serde_json::Value;
 
 use crate::failure::{Failure, usage};
+use crate::ids;
 
 /// Every composer, by the provider's name.
 static COMPOSERS: &[&dyn Composer] = &[
@@ -28,6 +30,14 @@ static COMPOSERS: &[&dyn Composer] = &[
     &standardwebhooks::StandardWebhooks,
     &stripe::Stripe,
 ];
+
+/// Whom an event is about when nobody says.
+const USER: &str = "user_example";
+/// How long the invented periods are.
+const MONTH_MS: i64 = 30 * DAY_MS;
+const TRIAL_MS: i64 = 14 * DAY_MS;
+/// What the invented plans cost in a month, in cents.
+const PRICE: i64 = 2_000;
 
 /// What makes a provider's events.
 pub trait Composer: Sync {
@@ -76,6 +86,67 @@ pub struct Wish {
     pub event_id: String,
 }
 
+impl Wish {
+    fn check_one_payer(&self, event_type: &str) -> Result<(), Failure> {
+        if self.user.is_some() && self.org.is_some() {
+            return Err(usage(format!("`{event_type}` is about one payer; give --user or --org, not both")));
+        }
+        Ok(())
+    }
+
+    fn check_ids(&self) -> Result<(), Failure> {
+        for (option, id) in [("--user", &self.user), ("--org", &self.org)] {
+            if id.as_ref().is_some_and(|id| Payer::new(PayerKind::User, id.as_str()).is_none()) {
+                return Err(usage(format!("{option} is empty or too long; give an id of 1 to 255 bytes")));
+            }
+        }
+        Ok(())
+    }
+
+    fn payer(&self) -> WishedPayer<'_> {
+        match &self.org {
+            Some(org) => WishedPayer { kind: PayerKind::Org, id: org },
+            None => WishedPayer { kind: PayerKind::User, id: self.user.as_deref().unwrap_or(USER) },
+        }
+    }
+
+    /// The status that was asked for, else this one.
+    fn status_or<'a>(&'a self, status: &'a str) -> &'a str {
+        self.status.as_deref().unwrap_or(status)
+    }
+
+    /// The end of the period that was asked for, else of a month.
+    fn end_or_month(&self) -> Timestamp {
+        self.period_end.unwrap_or_else(|| self.at.plus_millis(MONTH_MS))
+    }
+
+    /// The seats, unless nobody says or they are not counted.
+    fn counted_seats(&self) -> Option<u32> {
+        match self.seats {
+            Some(Seats::Limited(seats)) => Some(seats),
+            Some(Seats::Unlimited) | None => None,
+        }
+    }
+}
+
+/// The payer of an event.
+#[derive(Clone, Copy)]
+struct WishedPayer<'a> {
+    kind: PayerKind,
+    id: &'a str,
+}
+
+impl WishedPayer<'_> {
+    fn key(self) -> String {
+        format!("{}:{}", self.kind.as_str(), self.id)
+    }
+
+    /// An id of something that belongs to the payer.
+    fn owned(self, prefix: &str) -> String {
+        ids::stable(prefix, &[&self.key()])
+    }
+}
+
 /// An event, ready to be signed.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Composed {
@@ -95,12 +166,34 @@ pub fn composer(provider: &dyn Provider, event_type: &str) -> Result<&'static dy
         .iter()
         .find(|composer| composer.provider() == name)
         .ok_or_else(|| usage(format!("no event of `{name}` can be made here yet; send one from its dashboard")))?;
-    let known = composer.event_types();
-    if known.contains(&event_type) {
+    if composer.event_types().contains(&event_type) {
         return Ok(*composer);
     }
-    let list: Vec<_> = known.iter().map(|known| format!("`{known}`")).collect();
-    Err(usage(format!("`{event_type}` is no event of `{name}`; there is {}", list.join(", "))))
+    Err(unknown(*composer, event_type))
+}
+
+fn unknown(composer: &dyn Composer, event_type: &str) -> Failure {
+    let list: Vec<_> = composer.event_types().iter().map(|known| format!("`{known}`")).collect();
+    usage(format!("`{event_type}` is no event of `{}`; there is {}", composer.provider(), list.join(", ")))
+}
+
+/// Refuses the options that an event has no place for: passed over, one would look as if it had been sent.
+fn refuse_misplaced(event_type: &str, options: &[(&str, bool)]) -> Result<(), Failure> {
+    match options.iter().find(|(_, is_misplaced)| *is_misplaced) {
+        Some((option, _)) => Err(usage(format!("`{event_type}` has no place for {option}; leave it out"))),
+        None => Ok(()),
+    }
+}
+
+/// The types of a table of events.
+fn names<S>(events: &[(&'static str, S)]) -> Vec<&'static str> {
+    events.iter().map(|(event_type, _)| *event_type).collect()
+}
+
+/// What a table of events has for this type.
+fn shape_of<S: Copy>(composer: &dyn Composer, events: &[(&str, S)], event_type: &str) -> Result<S, Failure> {
+    let found = events.iter().find(|(known, _)| *known == event_type);
+    found.map(|(_, shape)| *shape).ok_or_else(|| unknown(composer, event_type))
 }
 
 #[cfg(test)]

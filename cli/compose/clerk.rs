@@ -8,18 +8,15 @@ mod billing;
 mod directory;
 mod flat;
 
-use plangate::payer::{Payer, PayerKind};
 use plangate::time::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Composed, Composer, Wish};
-use crate::failure::{Failure, usage};
-use crate::ids;
+use super::{Composed, Composer, USER, Wish, WishedPayer, names, refuse_misplaced, shape_of};
+use crate::failure::Failure;
 
 pub(super) struct Clerk;
 
-/// Whom an event is about when nobody says.
-const USER: &str = "user_example";
+/// The organization, when nobody says.
 const ORG: &str = "org_example";
 /// The instance, unless `CLERK_INSTANCE_ID` names ours: an event of another instance is ignored.
 const INSTANCE: &str = "ins_plangate_example";
@@ -100,18 +97,15 @@ impl Composer for Clerk {
     }
 
     fn event_types(&self) -> Vec<&'static str> {
-        EVENTS.iter().map(|(event_type, _)| *event_type).collect()
+        names(EVENTS)
     }
 
     fn compose(&self, event_type: &str, wish: &Wish) -> Result<Composed, Failure> {
-        let (_, shape) = EVENTS
-            .iter()
-            .find(|(known, _)| *known == event_type)
-            .ok_or_else(|| usage(format!("`{event_type}` is no event of `clerk`; leave it out to see the list")))?;
-        check(event_type, *shape, wish)?;
+        let shape = shape_of(self, EVENTS, event_type)?;
+        check(event_type, shape, wish)?;
         let scene = Scene::new(event_type, wish);
         let payer = scene.payer.key();
-        Ok(match if wish.flat { Shape::Flat } else { *shape } {
+        Ok(match if wish.flat { Shape::Flat } else { shape } {
             Shape::Subscription { status, .. } => scene.enveloped(&billing::subscription(&scene, status), payer),
             Shape::Flat => {
                 let body = json!({"type": event_type, "timestamp": scene.at(), "data": flat::data(&scene)});
@@ -128,7 +122,6 @@ impl Composer for Clerk {
     }
 }
 
-/// An option that an event has no place for is refused: passed over, it would look as if it had been sent.
 fn check(event_type: &str, shape: Shape, wish: &Wish) -> Result<(), Failure> {
     let is_flat = matches!(shape, Shape::Flat) || wish.flat;
     let is_directory = matches!(shape, Shape::Directory(_));
@@ -141,18 +134,11 @@ fn check(event_type: &str, shape: Shape, wish: &Wish) -> Result<(), Failure> {
         ("--seats", (is_directory || is_flat) && wish.seats.is_some()),
         ("--org", event_type.starts_with("user.") && wish.org.is_some()),
     ];
-    if let Some((option, _)) = refused.iter().find(|(_, refused)| *refused) {
-        return Err(usage(format!("`{event_type}` has no place for {option}; leave it out")));
+    refuse_misplaced(event_type, &refused)?;
+    if !is_directory {
+        wish.check_one_payer(event_type)?;
     }
-    if !is_directory && wish.user.is_some() && wish.org.is_some() {
-        return Err(usage(format!("`{event_type}` is about one payer; give --user or --org, not both")));
-    }
-    for (option, id) in [("--user", &wish.user), ("--org", &wish.org)] {
-        if id.as_ref().is_some_and(|id| Payer::new(PayerKind::User, id.as_str()).is_none()) {
-            return Err(usage(format!("{option} is empty or too long; give an id of 1 to 255 bytes")));
-        }
-    }
-    Ok(())
+    wish.check_ids()
 }
 
 /// What the parts of one event share.
@@ -161,33 +147,16 @@ struct Scene<'a> {
     wish: &'a Wish,
     user: &'a str,
     org: &'a str,
-    payer: ScenePayer<'a>,
+    payer: WishedPayer<'a>,
     instance: &'a str,
-}
-
-/// The payer of a billing event.
-#[derive(Clone, Copy)]
-struct ScenePayer<'a> {
-    kind: PayerKind,
-    id: &'a str,
-}
-
-impl ScenePayer<'_> {
-    fn key(self) -> String {
-        format!("{}:{}", self.kind.as_str(), self.id)
-    }
 }
 
 impl<'a> Scene<'a> {
     fn new(event_type: &'a str, wish: &'a Wish) -> Self {
         let user = wish.user.as_deref().unwrap_or(USER);
         let org = wish.org.as_deref().unwrap_or(ORG);
-        let payer = match &wish.org {
-            Some(org) => ScenePayer { kind: PayerKind::Org, id: org },
-            None => ScenePayer { kind: PayerKind::User, id: user },
-        };
         let instance = wish.instance_id.as_deref().unwrap_or(INSTANCE);
-        Self { event_type, wish, user, org, payer, instance }
+        Self { event_type, wish, user, org, payer: wish.payer(), instance }
     }
 
     /// When it happened, in milliseconds.
@@ -203,16 +172,6 @@ impl<'a> Scene<'a> {
     /// When the object of a `.created` event was made; others are about an older one.
     fn created_at(&self) -> i64 {
         if self.event_type.ends_with(".created") { self.at() } else { self.at().min(CREATED_AT) }
-    }
-
-    /// The status that was asked for, else this one.
-    fn status_or(&self, status: &'a str) -> &'a str {
-        self.wish.status.as_deref().unwrap_or(status)
-    }
-
-    /// An id of something that belongs to the payer.
-    fn payers(&self, prefix: &str) -> String {
-        ids::stable(prefix, &[&self.payer.key()])
     }
 
     fn enveloped(&self, data: &Value, about: String) -> Composed {

@@ -3,12 +3,12 @@
 //! Source: <https://docs.lemonsqueezy.com/help/webhooks/example-payloads>. Ids are numbers; the plan is the id of a variant.
 
 use plangate::event::Seats;
-use plangate::payer::{Payer, PayerKind};
+use plangate::payer::PayerKind;
 use plangate::time::{DAY_MS, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Composed, Composer, Wish};
-use crate::failure::{Failure, usage};
+use super::{Composed, Composer, MONTH_MS, PRICE, TRIAL_MS, Wish, WishedPayer, names, refuse_misplaced, shape_of};
+use crate::failure::Failure;
 use crate::ids;
 
 pub(super) struct LemonSqueezy;
@@ -17,10 +17,6 @@ pub(super) struct LemonSqueezy;
 const VARIANT: &str = "1001";
 const PRODUCT: i64 = 500;
 const STORE: i64 = 7;
-/// What the invented variants cost, in cents.
-const PRICE: i64 = 2_000;
-const MONTH_MS: i64 = 30 * DAY_MS;
-const TRIAL_MS: i64 = 14 * DAY_MS;
 /// The next attempt after one that failed.
 const RETRY_MS: i64 = 3 * DAY_MS;
 
@@ -57,25 +53,22 @@ impl Composer for LemonSqueezy {
     }
 
     fn event_types(&self) -> Vec<&'static str> {
-        EVENTS.iter().map(|(event_type, _)| *event_type).collect()
+        names(EVENTS)
     }
 
     fn compose(&self, event_type: &str, wish: &Wish) -> Result<Composed, Failure> {
-        let (_, shape) = EVENTS
-            .iter()
-            .find(|(known, _)| *known == event_type)
-            .ok_or_else(|| usage(format!("`{event_type}` is no event of `lemonsqueezy`")))?;
-        check(event_type, *shape, wish)?;
-        let scene = Scene::new(wish)?;
-        let (object_type, id, attributes) = match *shape {
+        let shape = shape_of(self, EVENTS, event_type)?;
+        check(event_type, shape, wish)?;
+        let scene = Scene { wish, payer: wish.payer() };
+        let (object_type, id, attributes) = match shape {
             Shape::Subscription(status) => ("subscriptions", scene.subscription_id(), scene.subscription(status)),
             Shape::Invoice(status) => ("subscription-invoices", scene.number("invoice"), scene.invoice(status)),
             Shape::Order(status) => ("orders", scene.order_id(), scene.order(status)),
             Shape::LicenseKey => ("license-keys", scene.number("license"), scene.license_key()),
         };
-        let custom = match scene.payer.kind() {
-            PayerKind::User => json!({"user_id": scene.payer.id()}),
-            PayerKind::Org => json!({"org_id": scene.payer.id()}),
+        let custom = match scene.payer.kind {
+            PayerKind::User => json!({"user_id": scene.payer.id}),
+            PayerKind::Org => json!({"org_id": scene.payer.id}),
         };
         let body = json!({
             "meta": {"test_mode": false, "event_name": event_type, "custom_data": custom},
@@ -90,7 +83,6 @@ impl Composer for LemonSqueezy {
     }
 }
 
-/// An option that an event has no place for is refused: passed over, it would look as if it had been sent.
 fn check(event_type: &str, shape: Shape, wish: &Wish) -> Result<(), Failure> {
     let is_subscription = matches!(shape, Shape::Subscription(_));
     let is_license = shape == Shape::LicenseKey;
@@ -103,29 +95,17 @@ fn check(event_type: &str, shape: Shape, wish: &Wish) -> Result<(), Failure> {
         ("--seats unlimited", wish.seats == Some(Seats::Unlimited)),
         ("--plan", wish.plan.is_some() && matches!(shape, Shape::Invoice(_))),
     ];
-    if let Some((option, _)) = refused.iter().find(|(_, refused)| *refused) {
-        return Err(usage(format!("`{event_type}` has no place for {option}; leave it out")));
-    }
-    Ok(())
+    refuse_misplaced(event_type, &refused)?;
+    wish.check_one_payer(event_type)?;
+    wish.check_ids()
 }
 
 struct Scene<'a> {
     wish: &'a Wish,
-    payer: Payer,
+    payer: WishedPayer<'a>,
 }
 
-impl<'a> Scene<'a> {
-    fn new(wish: &'a Wish) -> Result<Self, Failure> {
-        let (kind, id) = match (&wish.user, &wish.org) {
-            (Some(_), Some(_)) => return Err(usage("an event is about one payer; give --user or --org, not both")),
-            (_, Some(org)) => (PayerKind::Org, org.as_str()),
-            (user, None) => (PayerKind::User, user.as_deref().unwrap_or("user_example")),
-        };
-        let payer =
-            Payer::new(kind, id).ok_or_else(|| usage("an id is empty or too long; give one of 1 to 255 bytes"))?;
-        Ok(Self { wish, payer })
-    }
-
+impl Scene<'_> {
     /// A number that is the same whenever it names the same thing of this payer.
     fn number(&self, what: &str) -> u32 {
         let digits = ids::stable("", &[&self.payer.key(), what]);
@@ -146,23 +126,16 @@ impl<'a> Scene<'a> {
         variant.parse::<u64>().map_or_else(|_| json!(variant), |number| json!(number))
     }
 
-    fn status(&self, otherwise: &'static str) -> &str {
-        self.wish.status.as_deref().unwrap_or(otherwise)
-    }
-
     fn at(&self) -> String {
         moment(self.wish.at)
     }
 
     fn quantity(&self) -> u32 {
-        match self.wish.seats {
-            Some(Seats::Limited(quantity)) => quantity,
-            _ => 1,
-        }
+        self.wish.counted_seats().unwrap_or(1)
     }
 
     fn subscription(&self, status: &'static str) -> Value {
-        let status = self.status(if self.wish.trial { "on_trial" } else { status });
+        let status = self.wish.status_or(if self.wish.trial { "on_trial" } else { status });
         let at = self.wish.at;
         let end = self.wish.period_end.unwrap_or_else(|| match status {
             "expired" => at,
@@ -211,7 +184,7 @@ impl<'a> Scene<'a> {
     }
 
     fn invoice(&self, status: &'static str) -> Value {
-        let status = self.status(status);
+        let status = self.wish.status_or(status);
         json!({
             "store_id": STORE,
             "subscription_id": self.subscription_id(),
@@ -237,7 +210,7 @@ impl<'a> Scene<'a> {
     }
 
     fn order(&self, status: &'static str) -> Value {
-        let status = self.status(status);
+        let status = self.wish.status_or(status);
         json!({
             "store_id": STORE,
             "customer_id": self.number("customer"),

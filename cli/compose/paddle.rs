@@ -3,19 +3,16 @@
 //! The payer goes into `custom_data`, as a checkout puts it there, and the price is `--plan`.
 
 use plangate::event::Seats;
-use plangate::time::{DAY_MS, HOUR_MS, Timestamp};
+use plangate::payer::PayerKind;
+use plangate::time::{HOUR_MS, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Composed, Composer, Wish};
-use crate::failure::{Failure, usage};
+use super::{Composed, Composer, PRICE, Wish, WishedPayer, names, refuse_misplaced, shape_of};
+use crate::failure::Failure;
 use crate::ids;
 
 pub(super) struct Paddle;
 
-/// How long the invented periods are.
-const MONTH_MS: i64 = 30 * DAY_MS;
-/// What the invented prices cost in a month, in cents.
-const PRICE: i64 = 2_000;
 /// The price, when nobody says.
 const PLAN: &str = "pri_example_pro";
 
@@ -68,18 +65,15 @@ impl Composer for Paddle {
     }
 
     fn event_types(&self) -> Vec<&'static str> {
-        EVENTS.iter().map(|(event_type, _)| *event_type).collect()
+        names(EVENTS)
     }
 
     fn compose(&self, event_type: &str, wish: &Wish) -> Result<Composed, Failure> {
-        let (_, shape) = EVENTS
-            .iter()
-            .find(|(known, _)| *known == event_type)
-            .ok_or_else(|| usage(format!("`{event_type}` is no event of `paddle`; leave it out to see the list")))?;
-        check(event_type, *shape, wish)?;
+        let shape = shape_of(self, EVENTS, event_type)?;
+        check(event_type, shape, wish)?;
         let scene = Scene::new(wish);
-        let data = match *shape {
-            Shape::Subscription { status } => scene.subscription(wish.status.as_deref().unwrap_or(status)),
+        let data = match shape {
+            Shape::Subscription { status } => scene.subscription(wish.status_or(status)),
             Shape::Transaction { status, payment } => scene.transaction(status, payment),
             Shape::Adjustment { status } => scene.adjustment(status),
             Shape::Customer => scene.customer(),
@@ -91,11 +85,10 @@ impl Composer for Paddle {
             "notification_id": ids::stable("ntf_", &[&wish.event_id]),
             "occurred_at": micros(wish.at),
         });
-        Ok(Composed { body, about: scene.payer })
+        Ok(Composed { body, about: scene.payer.key() })
     }
 }
 
-/// An option that an event has no place for is refused: passed over, it would look as if it had been sent.
 fn check(event_type: &str, shape: Shape, wish: &Wish) -> Result<(), Failure> {
     let is_subscription = matches!(shape, Shape::Subscription { .. });
     let refused = [
@@ -107,35 +100,25 @@ fn check(event_type: &str, shape: Shape, wish: &Wish) -> Result<(), Failure> {
         ("--seats", !is_subscription && wish.seats.is_some()),
         ("--seats unlimited", wish.seats == Some(Seats::Unlimited)),
     ];
-    if let Some((option, _)) = refused.iter().find(|(_, refused)| *refused) {
-        return Err(usage(format!("`{event_type}` has no place for {option}; leave it out")));
-    }
-    if wish.user.is_some() && wish.org.is_some() {
-        return Err(usage(format!("`{event_type}` is about one payer; give --user or --org, not both")));
-    }
-    Ok(())
+    refuse_misplaced(event_type, &refused)?;
+    wish.check_one_payer(event_type)
 }
 
 /// What the parts of one event share.
 struct Scene<'a> {
     wish: &'a Wish,
-    payer: String,
+    payer: WishedPayer<'a>,
     custom_data: Value,
 }
 
 impl<'a> Scene<'a> {
     fn new(wish: &'a Wish) -> Self {
-        let user = wish.user.as_deref().unwrap_or("user_example");
-        let (payer, custom_data) = match &wish.org {
-            Some(org) => (format!("org:{org}"), json!({"orgId": org})),
-            None => (format!("user:{user}"), json!({"userId": user})),
+        let payer = wish.payer();
+        let custom_data = match payer.kind {
+            PayerKind::Org => json!({"orgId": payer.id}),
+            PayerKind::User => json!({"userId": payer.id}),
         };
         Self { wish, payer, custom_data }
-    }
-
-    /// An id of something that belongs to the payer.
-    fn payers(&self, prefix: &str) -> String {
-        ids::stable(prefix, &[&self.payer])
     }
 
     fn at(&self, millis_later: i64) -> String {
@@ -158,15 +141,11 @@ impl<'a> Scene<'a> {
     fn subscription(&self, status: &str) -> Value {
         let status = if self.wish.trial && status == "active" { "trialing" } else { status };
         let is_over = matches!(status, "canceled" | "paused");
-        let end = self.wish.period_end.unwrap_or_else(|| self.wish.at.plus_millis(MONTH_MS));
+        let end = self.wish.end_or_month();
         let period = (!is_over).then(|| json!({"ends_at": micros(end), "starts_at": self.at(0)}));
         let next_billed_at = (!is_over).then(|| micros(end));
-        let quantity = match self.wish.seats {
-            Some(Seats::Limited(seats)) => seats,
-            Some(Seats::Unlimited) | None => 1,
-        };
         json!({
-            "address_id": self.payers("add_"),
+            "address_id": self.payer.owned("add_"),
             "billing_cycle": {"frequency": 1, "interval": "month"},
             "billing_details": null,
             "business_id": null,
@@ -176,16 +155,16 @@ impl<'a> Scene<'a> {
             "currency_code": "USD",
             "current_billing_period": period,
             "custom_data": self.custom_data,
-            "customer_id": self.payers("ctm_"),
+            "customer_id": self.payer.owned("ctm_"),
             "discount": null,
             "first_billed_at": (status != "trialing").then(|| self.at(0)),
-            "id": self.payers("sub_"),
+            "id": self.payer.owned("sub_"),
             "items": [{
                 "created_at": self.at(-HOUR_MS),
                 "next_billed_at": next_billed_at,
                 "previously_billed_at": (status != "trialing").then(|| self.at(0)),
                 "price": self.price(),
-                "quantity": quantity,
+                "quantity": self.wish.counted_seats().unwrap_or(1),
                 "recurring": true,
                 "status": match status { "trialing" => "trialing", _ if is_over => "inactive", _ => "active" },
                 "trial_dates": (status == "trialing").then(|| json!({"ends_at": micros(end), "starts_at": self.at(0)})),
@@ -209,7 +188,7 @@ impl<'a> Scene<'a> {
                     "captured_at": (*status == "captured").then(|| self.at(0)),
                     "created_at": self.at(0),
                     "error_code": (*status == "error").then_some("declined"),
-                    "payment_attempt_id": ids::stable("", &[&self.payer, &self.at(0)]),
+                    "payment_attempt_id": ids::stable("", &[&self.payer.key(), &self.at(0)]),
                     "status": status,
                 })
             })
@@ -221,14 +200,14 @@ impl<'a> Scene<'a> {
             "created_at": self.at(0),
             "currency_code": "USD",
             "custom_data": self.custom_data,
-            "customer_id": self.payers("ctm_"),
+            "customer_id": self.payer.owned("ctm_"),
             "details": {"totals": {"currency_code": "USD", "grand_total": PRICE.to_string(), "total": PRICE.to_string()}},
-            "id": self.payers("txn_"),
+            "id": self.payer.owned("txn_"),
             "items": [{"price": self.price(), "quantity": 1}],
             "origin": "subscription_recurring",
             "payments": payments,
             "status": status,
-            "subscription_id": self.payers("sub_"),
+            "subscription_id": self.payer.owned("sub_"),
             "updated_at": self.at(0),
         })
     }
@@ -238,14 +217,14 @@ impl<'a> Scene<'a> {
             "action": "refund",
             "created_at": self.at(0),
             "currency_code": "USD",
-            "customer_id": self.payers("ctm_"),
-            "id": self.payers("adj_"),
+            "customer_id": self.payer.owned("ctm_"),
+            "id": self.payer.owned("adj_"),
             "items": [{"amount": PRICE.to_string(), "type": "full"}],
             "reason": "error",
             "status": status,
-            "subscription_id": self.payers("sub_"),
+            "subscription_id": self.payer.owned("sub_"),
             "totals": {"currency_code": "USD", "total": PRICE.to_string()},
-            "transaction_id": self.payers("txn_"),
+            "transaction_id": self.payer.owned("txn_"),
             "type": "full",
             "updated_at": self.at(0),
         })
@@ -256,7 +235,7 @@ impl<'a> Scene<'a> {
             "created_at": self.at(0),
             "custom_data": self.custom_data,
             "email": "payer@example.com",
-            "id": self.payers("ctm_"),
+            "id": self.payer.owned("ctm_"),
             "locale": "en",
             "marketing_consent": false,
             "name": null,

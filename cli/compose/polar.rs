@@ -3,19 +3,15 @@
 //! The payer is the customer's `external_id`, as a checkout sets it, and the product is `--plan`.
 
 use plangate::event::Seats;
-use plangate::time::{DAY_MS, HOUR_MS};
+use plangate::time::HOUR_MS;
 use serde_json::{Value, json};
 
-use super::{Composed, Composer, Wish};
+use super::{Composed, Composer, PRICE, Wish, WishedPayer, names, refuse_misplaced, shape_of};
 use crate::failure::{Failure, usage};
 use crate::ids;
 
 pub(super) struct Polar;
 
-/// How long the invented periods are.
-const MONTH_MS: i64 = 30 * DAY_MS;
-/// What the invented products cost in a month, in cents.
-const PRICE: i64 = 2_000;
 /// The product, when nobody says.
 const PLAN: &str = "00000000-0000-4000-8000-00000000e001";
 
@@ -61,31 +57,25 @@ impl Composer for Polar {
     }
 
     fn event_types(&self) -> Vec<&'static str> {
-        EVENTS.iter().map(|(event_type, _)| *event_type).collect()
+        names(EVENTS)
     }
 
     fn compose(&self, event_type: &str, wish: &Wish) -> Result<Composed, Failure> {
-        let (_, shape) = EVENTS
-            .iter()
-            .find(|(known, _)| *known == event_type)
-            .ok_or_else(|| usage(format!("`{event_type}` is no event of `polar`; leave it out to see the list")))?;
-        check(event_type, *shape, wish)?;
-        let scene = Scene::new(wish);
-        let data = match *shape {
-            Shape::Subscription(status, ends) => scene.subscription(wish.status.as_deref().unwrap_or(status), ends),
+        let shape = shape_of(self, EVENTS, event_type)?;
+        check(event_type, shape, wish)?;
+        let scene = Scene { wish, payer: wish.payer() };
+        let data = match shape {
+            Shape::Subscription(status, ends) => scene.subscription(wish.status_or(status), ends),
             Shape::Order(status) => scene.order(status),
             Shape::Refund(status) => scene.refund(status),
             Shape::Customer => scene.customer(None),
-            Shape::State => {
-                scene.customer(Some(&scene.subscription(wish.status.as_deref().unwrap_or("active"), false)))
-            }
+            Shape::State => scene.customer(Some(&scene.subscription(wish.status_or("active"), false))),
         };
         let body = json!({"type": event_type, "timestamp": wish.at.to_string(), "data": data});
-        Ok(Composed { body, about: scene.payer })
+        Ok(Composed { body, about: scene.payer.key() })
     }
 }
 
-/// An option that an event has no place for is refused: passed over, it would look as if it had been sent.
 fn check(event_type: &str, shape: Shape, wish: &Wish) -> Result<(), Failure> {
     let shows_subscription = matches!(shape, Shape::Subscription(..) | Shape::State);
     let refused = [
@@ -97,12 +87,8 @@ fn check(event_type: &str, shape: Shape, wish: &Wish) -> Result<(), Failure> {
         ("--seats", !matches!(shape, Shape::Subscription(..)) && wish.seats.is_some()),
         ("--seats unlimited", wish.seats == Some(Seats::Unlimited)),
     ];
-    if let Some((option, _)) = refused.iter().find(|(_, refused)| *refused) {
-        return Err(usage(format!("`{event_type}` has no place for {option}; leave it out")));
-    }
-    if wish.user.is_some() && wish.org.is_some() {
-        return Err(usage(format!("`{event_type}` is about one payer; give --user or --org, not both")));
-    }
+    refuse_misplaced(event_type, &refused)?;
+    wish.check_one_payer(event_type)?;
     if wish.org.as_ref().is_some_and(|org| !org.starts_with("org_")) {
         return Err(usage("Polar has one id for users and organizations; give an --org that begins with `org_`"));
     }
@@ -112,23 +98,13 @@ fn check(event_type: &str, shape: Shape, wish: &Wish) -> Result<(), Failure> {
 /// What the parts of one event share.
 struct Scene<'a> {
     wish: &'a Wish,
-    payer: String,
-    external_id: &'a str,
+    payer: WishedPayer<'a>,
 }
 
-impl<'a> Scene<'a> {
-    fn new(wish: &'a Wish) -> Self {
-        let user = wish.user.as_deref().unwrap_or("user_example");
-        let (payer, external_id) = match &wish.org {
-            Some(org) => (format!("org:{org}"), org.as_str()),
-            None => (format!("user:{user}"), user),
-        };
-        Self { wish, payer, external_id }
-    }
-
+impl Scene<'_> {
     /// An id of something that belongs to the payer, in the form of a UUID.
     fn payers(&self, what: &str) -> String {
-        let hex = ids::stable("", &[&self.payer, what]);
+        let hex = ids::stable("", &[&self.payer.key(), what]);
         let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
         format!("{}-{}-4000-8000-{}", part(0, 8), part(8, 12), part(12, 24))
     }
@@ -146,7 +122,7 @@ impl<'a> Scene<'a> {
             "created_at": self.at(-HOUR_MS),
             "email": "payer@example.com",
             "email_verified": true,
-            "external_id": self.external_id,
+            "external_id": self.payer.id,
             "id": self.payers("customer"),
             "metadata": {},
             "modified_at": null,
@@ -162,13 +138,9 @@ impl<'a> Scene<'a> {
 
     fn subscription(&self, status: &str, ends: bool) -> Value {
         let status = if self.wish.trial && status == "active" { "trialing" } else { status };
-        let end = self.wish.period_end.unwrap_or_else(|| self.wish.at.plus_millis(MONTH_MS)).to_string();
+        let end = self.wish.end_or_month().to_string();
         let is_over = status == "canceled";
         let is_trial = status == "trialing";
-        let seats = match self.wish.seats {
-            Some(Seats::Limited(seats)) => Some(seats),
-            Some(Seats::Unlimited) | None => None,
-        };
         json!({
             "amount": PRICE,
             "cancel_at_period_end": ends,
@@ -195,7 +167,7 @@ impl<'a> Scene<'a> {
             "recurring_interval": "month",
             "recurring_interval_count": 1,
             "resumes_at": null,
-            "seats": seats,
+            "seats": self.wish.counted_seats(),
             "started_at": self.at(-HOUR_MS),
             "status": status,
             "trial_end": is_trial.then_some(&end),

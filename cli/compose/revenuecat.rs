@@ -2,11 +2,10 @@
 //!
 //! Source: <https://www.revenuecat.com/docs/integrations/webhooks/sample-events>. The plan is the id of a product.
 
-use plangate::payer::{Payer, PayerKind};
 use plangate::time::{DAY_MS, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Composed, Composer, Wish};
+use super::{Composed, Composer, MONTH_MS, Wish, WishedPayer, refuse_misplaced, unknown};
 use crate::failure::{Failure, usage};
 use crate::ids;
 
@@ -18,7 +17,6 @@ const ENTITLEMENT: &str = "pro";
 const APP: &str = "app_example";
 const STORE: &str = "APP_STORE";
 const PRICE: f64 = 9.99;
-const MONTH_MS: i64 = 30 * DAY_MS;
 const TRIAL_MS: i64 = 7 * DAY_MS;
 /// The store's own days of grace.
 const GRACE_MS: i64 = 16 * DAY_MS;
@@ -51,16 +49,16 @@ impl Composer for RevenueCat {
 
     fn compose(&self, event_type: &str, wish: &Wish) -> Result<Composed, Failure> {
         if !EVENTS.contains(&event_type) {
-            return Err(usage(format!("`{event_type}` is no event of `revenuecat`")));
+            return Err(unknown(self, event_type));
         }
-        let payer = check(event_type, wish)?;
-        let event = if event_type == "TRANSFER" { transfer(&payer, wish) } else { purchase(event_type, &payer, wish) };
+        check(event_type, wish)?;
+        let payer = wish.payer();
+        let event = if event_type == "TRANSFER" { transfer(payer, wish) } else { purchase(event_type, payer, wish) };
         Ok(Composed { body: json!({"api_version": "1.0", "event": event}), about: payer.key() })
     }
 }
 
-/// An option that an event has no place for is refused: passed over, it would look as if it had been sent.
-fn check(event_type: &str, wish: &Wish) -> Result<Payer, Failure> {
+fn check(event_type: &str, wish: &Wish) -> Result<(), Failure> {
     let is_transfer = event_type == "TRANSFER";
     let refused = [
         ("--flat", wish.flat),
@@ -70,21 +68,15 @@ fn check(event_type: &str, wish: &Wish) -> Result<Payer, Failure> {
         ("--plan", wish.plan.is_some() && is_transfer),
         ("--period-end", wish.period_end.is_some() && is_transfer),
     ];
-    if let Some((option, _)) = refused.iter().find(|(_, refused)| *refused) {
-        return Err(usage(format!("`{event_type}` has no place for {option}; leave it out")));
+    refuse_misplaced(event_type, &refused)?;
+    wish.check_one_payer(event_type)?;
+    if wish.org.as_ref().is_some_and(|org| !org.starts_with("org_")) {
+        return Err(usage("an app user is an organization if its id begins with `org_`; give --org such an id"));
     }
-    let (kind, id) = match (&wish.user, &wish.org) {
-        (Some(_), Some(_)) => return Err(usage("an event is about one payer; give --user or --org, not both")),
-        (None, Some(org)) if !org.starts_with("org_") => {
-            return Err(usage("an app user is an organization if its id begins with `org_`; give --org such an id"));
-        }
-        (None, Some(org)) => (PayerKind::Org, org.as_str()),
-        (user, None) => (PayerKind::User, user.as_deref().unwrap_or("user_example")),
-    };
-    Payer::new(kind, id).ok_or_else(|| usage("an id is empty or too long; give one of 1 to 255 bytes"))
+    wish.check_ids()
 }
 
-fn transfer(payer: &Payer, wish: &Wish) -> Value {
+fn transfer(payer: WishedPayer<'_>, wish: &Wish) -> Value {
     json!({
         "id": wish.event_id,
         "type": "TRANSFER",
@@ -93,11 +85,11 @@ fn transfer(payer: &Payer, wish: &Wish) -> Value {
         "store": STORE,
         "environment": "PRODUCTION",
         "transferred_from": [anonymous(payer)],
-        "transferred_to": [payer.id()],
+        "transferred_to": [payer.id],
     })
 }
 
-fn purchase(event_type: &str, payer: &Payer, wish: &Wish) -> Value {
+fn purchase(event_type: &str, payer: WishedPayer<'_>, wish: &Wish) -> Value {
     let at = wish.at;
     let is_once = event_type == "NON_RENEWING_PURCHASE";
     let length = if wish.trial { TRIAL_MS } else { MONTH_MS };
@@ -120,9 +112,9 @@ fn purchase(event_type: &str, payer: &Payer, wish: &Wish) -> Value {
         "type": event_type,
         "app_id": APP,
         "event_timestamp_ms": at.as_millis(),
-        "app_user_id": payer.id(),
+        "app_user_id": payer.id,
         "original_app_user_id": anonymous(payer),
-        "aliases": [anonymous(payer), payer.id()],
+        "aliases": [anonymous(payer), payer.id],
         "product_id": wish.plan.as_deref().unwrap_or(PRODUCT),
         "entitlement_id": null,
         "entitlement_ids": wish.plan.is_none().then_some([ENTITLEMENT]),
@@ -171,8 +163,8 @@ fn purchase(event_type: &str, payer: &Payer, wish: &Wish) -> Value {
 }
 
 /// The name that the app user had before it logged in.
-fn anonymous(payer: &Payer) -> String {
-    ids::stable("$RCAnonymousID:", &[&payer.key()])
+fn anonymous(payer: WishedPayer<'_>) -> String {
+    payer.owned("$RCAnonymousID:")
 }
 
 #[cfg(test)]

@@ -1,19 +1,15 @@
 //! The events of plangate's own form, which any system may send: `docs/standard-webhooks.md`.
 
 use plangate::event::Seats;
-use plangate::time::{DAY_MS, HOUR_MS};
+use plangate::payer::PayerKind;
+use plangate::time::HOUR_MS;
 use serde_json::{Map, Value, json};
 
-use super::{Composed, Composer, Wish};
-use crate::failure::{Failure, usage};
-use crate::ids;
+use super::{Composed, Composer, PRICE, Wish, WishedPayer, names, refuse_misplaced, shape_of};
+use crate::failure::Failure;
 
 pub(super) struct StandardWebhooks;
 
-/// How long the invented periods are.
-const MONTH_MS: i64 = 30 * DAY_MS;
-/// What the invented plans cost in a month, in cents.
-const PRICE: i64 = 2_000;
 /// The plan, when nobody says.
 const PLAN: &str = "pro";
 
@@ -49,22 +45,19 @@ impl Composer for StandardWebhooks {
     }
 
     fn event_types(&self) -> Vec<&'static str> {
-        EVENTS.iter().map(|(event_type, _)| *event_type).collect()
+        names(EVENTS)
     }
 
     fn compose(&self, event_type: &str, wish: &Wish) -> Result<Composed, Failure> {
-        let (_, shape) = EVENTS.iter().find(|(known, _)| *known == event_type).ok_or_else(|| {
-            usage(format!("`{event_type}` is no event of `standard-webhooks`; leave it out to see the list"))
-        })?;
-        check(event_type, *shape, wish)?;
-        let scene = Scene::new(wish);
-        let data = scene.data(event_type, *shape);
+        let shape = shape_of(self, EVENTS, event_type)?;
+        check(event_type, shape, wish)?;
+        let scene = Scene { wish, payer: wish.payer() };
+        let data = scene.data(event_type, shape);
         let body = json!({"type": event_type, "timestamp": wish.at.to_string(), "data": data});
-        Ok(Composed { body, about: scene.payer })
+        Ok(Composed { body, about: scene.payer.key() })
     }
 }
 
-/// An option that an event has no place for is refused: passed over, it would look as if it had been sent.
 fn check(event_type: &str, shape: Shape, wish: &Wish) -> Result<(), Failure> {
     let is_subscription = shape == Shape::Subscription;
     let is_sold = is_subscription || shape == Shape::Purchase;
@@ -76,32 +69,17 @@ fn check(event_type: &str, shape: Shape, wish: &Wish) -> Result<(), Failure> {
         ("--trial", !is_subscription && wish.trial),
         ("--seats", !is_sold && wish.seats.is_some()),
     ];
-    if let Some((option, _)) = refused.iter().find(|(_, refused)| *refused) {
-        return Err(usage(format!("`{event_type}` has no place for {option}; leave it out")));
-    }
-    if wish.user.is_some() && wish.org.is_some() {
-        return Err(usage(format!("`{event_type}` is about one payer; give --user or --org, not both")));
-    }
-    Ok(())
+    refuse_misplaced(event_type, &refused)?;
+    wish.check_one_payer(event_type)
 }
 
 /// What the parts of one event share.
 struct Scene<'a> {
     wish: &'a Wish,
-    payer: String,
-    whose: (&'static str, &'a str),
+    payer: WishedPayer<'a>,
 }
 
-impl<'a> Scene<'a> {
-    fn new(wish: &'a Wish) -> Self {
-        let user = wish.user.as_deref().unwrap_or("user_example");
-        let (payer, whose) = match &wish.org {
-            Some(org) => (format!("org:{org}"), ("org_id", org.as_str())),
-            None => (format!("user:{user}"), ("user_id", user)),
-        };
-        Self { wish, payer, whose }
-    }
-
+impl Scene<'_> {
     fn data(&self, event_type: &str, shape: Shape) -> Value {
         let mut data = match shape {
             Shape::Subscription => self.subscription(),
@@ -111,8 +89,11 @@ impl<'a> Scene<'a> {
             Shape::Customer | Shape::Payer => Value::Object(Map::new()),
         };
         if let Some(fields) = data.as_object_mut() {
-            let (name, id) = self.whose;
-            fields.insert(name.into(), id.into());
+            let name = match self.payer.kind {
+                PayerKind::Org => "org_id",
+                PayerKind::User => "user_id",
+            };
+            fields.insert(name.into(), self.payer.id.into());
             fields.insert("updated_at".into(), self.at(0).into());
             if shape != Shape::Payer {
                 fields.insert("customer_id".into(), self.id("customer").into());
@@ -123,7 +104,7 @@ impl<'a> Scene<'a> {
 
     /// The id of something that belongs to the payer.
     fn id(&self, what: &str) -> String {
-        ids::stable(&format!("{what}_"), &[&self.payer])
+        self.payer.owned(&format!("{what}_"))
     }
 
     fn plan(&self) -> &str {
@@ -143,8 +124,8 @@ impl<'a> Scene<'a> {
     }
 
     fn subscription(&self) -> Value {
-        let status = self.wish.status.as_deref().unwrap_or(if self.wish.trial { "trialing" } else { "active" });
-        let end = self.wish.period_end.unwrap_or_else(|| self.wish.at.plus_millis(MONTH_MS)).to_string();
+        let status = self.wish.status_or(if self.wish.trial { "trialing" } else { "active" });
+        let end = self.wish.end_or_month().to_string();
         json!({
             "id": self.id("subscription"),
             "plan": self.plan(),

@@ -3,24 +3,18 @@
 //! Source: <https://docs.stripe.com/api>. The id of an event is in its body: `--event-id` sets it.
 
 use plangate::event::Seats;
-use plangate::payer::{Payer, PayerKind};
+use plangate::payer::PayerKind;
 use plangate::time::{DAY_MS, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Composed, Composer, Wish};
+use super::{Composed, Composer, MONTH_MS, PRICE, TRIAL_MS, Wish, WishedPayer, names, refuse_misplaced, shape_of};
 use crate::failure::{Failure, usage};
 use crate::ids;
 
 pub(super) struct Stripe;
 
-/// Whom an event is about when nobody says.
-const USER: &str = "user_example";
 /// The price, when nobody says.
 const PRICE_ID: &str = "price_pro";
-/// What the invented price costs, in cents.
-const PRICE: i64 = 2_000;
-const MONTH_MS: i64 = 30 * DAY_MS;
-const TRIAL_MS: i64 = 14 * DAY_MS;
 /// Stripe tells of a trial's end three days before.
 const TRIAL_WARNING_MS: i64 = 3 * DAY_MS;
 
@@ -79,17 +73,14 @@ impl Composer for Stripe {
     }
 
     fn event_types(&self) -> Vec<&'static str> {
-        EVENTS.iter().map(|(event_type, _)| *event_type).collect()
+        names(EVENTS)
     }
 
     fn compose(&self, event_type: &str, wish: &Wish) -> Result<Composed, Failure> {
-        let (_, shape) = EVENTS
-            .iter()
-            .find(|(known, _)| *known == event_type)
-            .ok_or_else(|| usage(format!("`{event_type}` is no event of `stripe`; leave it out to see the list")))?;
-        check(event_type, *shape, wish)?;
+        let shape = shape_of(self, EVENTS, event_type)?;
+        check(event_type, shape, wish)?;
         let scene = Scene::new(event_type, wish);
-        let mut data = json!({"object": scene.object(*shape)});
+        let mut data = json!({"object": scene.object(shape)});
         if let (Shape::Subscription(_, previous), Some(fields)) = (shape, data.as_object_mut())
             && event_type.ends_with(".updated")
         {
@@ -106,11 +97,10 @@ impl Composer for Stripe {
             "request": {"id": null, "idempotency_key": null},
             "type": event_type,
         });
-        Ok(Composed { body, about: scene.key() })
+        Ok(Composed { body, about: scene.payer.key() })
     }
 }
 
-/// An option that an event has no place for is refused: passed over, it would look as if it had been sent.
 fn check(event_type: &str, shape: Shape, wish: &Wish) -> Result<(), Failure> {
     let is_subscription = matches!(shape, Shape::Subscription(..));
     let has_plan = is_subscription || matches!(shape, Shape::Checkout("payment", _));
@@ -122,56 +112,32 @@ fn check(event_type: &str, shape: Shape, wish: &Wish) -> Result<(), Failure> {
         ("--trial", !is_subscription && wish.trial),
         ("--seats", !is_subscription && wish.seats.is_some()),
     ];
-    if let Some((option, _)) = refused.iter().find(|(_, refused)| *refused) {
-        return Err(usage(format!("`{event_type}` has no place for {option}; leave it out")));
-    }
+    refuse_misplaced(event_type, &refused)?;
     if wish.seats == Some(Seats::Unlimited) {
         return Err(usage("Stripe counts seats; give --seats a number"));
     }
-    if wish.user.is_some() && wish.org.is_some() {
-        return Err(usage(format!("`{event_type}` is about one payer; give --user or --org, not both")));
-    }
-    for (option, id) in [("--user", &wish.user), ("--org", &wish.org)] {
-        if id.as_ref().is_some_and(|id| Payer::new(PayerKind::User, id.as_str()).is_none()) {
-            return Err(usage(format!("{option} is empty or too long; give an id of 1 to 255 bytes")));
-        }
-    }
-    Ok(())
+    wish.check_one_payer(event_type)?;
+    wish.check_ids()
 }
 
 /// What the parts of one event share.
 struct Scene<'a> {
     event_type: &'a str,
     wish: &'a Wish,
-    kind: PayerKind,
-    payer: &'a str,
+    payer: WishedPayer<'a>,
     price: &'a str,
 }
 
 impl<'a> Scene<'a> {
     fn new(event_type: &'a str, wish: &'a Wish) -> Self {
-        let (kind, payer) = match &wish.org {
-            Some(org) => (PayerKind::Org, org.as_str()),
-            None => (PayerKind::User, wish.user.as_deref().unwrap_or(USER)),
-        };
-        Self { event_type, wish, kind, payer, price: wish.plan.as_deref().unwrap_or(PRICE_ID) }
-    }
-
-    fn key(&self) -> String {
-        format!("{}:{}", self.kind.as_str(), self.payer)
-    }
-
-    /// An id of something that belongs to the payer.
-    fn payers(&self, prefix: &str) -> String {
-        ids::stable(prefix, &[&self.key()])
+        Self { event_type, wish, payer: wish.payer(), price: wish.plan.as_deref().unwrap_or(PRICE_ID) }
     }
 
     fn metadata(&self) -> Value {
-        if self.kind == PayerKind::Org { json!({"orgId": self.payer}) } else { json!({"userId": self.payer}) }
-    }
-
-    fn status_or(&self, status: &'a str) -> &'a str {
-        self.wish.status.as_deref().unwrap_or(status)
+        match self.payer.kind {
+            PayerKind::Org => json!({"orgId": self.payer.id}),
+            PayerKind::User => json!({"userId": self.payer.id}),
+        }
     }
 
     fn object(&self, shape: Shape) -> Value {
@@ -203,7 +169,7 @@ impl<'a> Scene<'a> {
         let start = end.plus_millis(length.saturating_neg());
         let is_over = matches!(status, "canceled" | "incomplete_expired");
         json!({
-            "id": self.payers("sub_"),
+            "id": self.payer.owned("sub_"),
             "object": "subscription",
             "billing_cycle_anchor": start.as_secs(),
             "billing_mode": {"type": "flexible"},
@@ -214,7 +180,7 @@ impl<'a> Scene<'a> {
             "collection_method": "charge_automatically",
             "created": start.min(wish.at).as_secs(),
             "currency": "usd",
-            "customer": self.payers("cus_"),
+            "customer": self.payer.owned("cus_"),
             "discounts": [],
             "ended_at": is_over.then_some(wish.at.as_secs()),
             "items": {
@@ -222,9 +188,9 @@ impl<'a> Scene<'a> {
                 "data": [self.item(start, end)],
                 "has_more": false,
                 "total_count": 1,
-                "url": format!("/v1/subscription_items?subscription={}", self.payers("sub_")),
+                "url": format!("/v1/subscription_items?subscription={}", self.payer.owned("sub_")),
             },
-            "latest_invoice": self.payers("in_"),
+            "latest_invoice": self.payer.owned("in_"),
             "livemode": true,
             "metadata": self.metadata(),
             "pause_collection": null,
@@ -239,12 +205,8 @@ impl<'a> Scene<'a> {
     }
 
     fn item(&self, start: Timestamp, end: Timestamp) -> Value {
-        let seats = match self.wish.seats {
-            Some(Seats::Limited(seats)) => seats,
-            _ => 1,
-        };
         json!({
-            "id": self.payers("si_"),
+            "id": self.payer.owned("si_"),
             "object": "subscription_item",
             "created": start.min(self.wish.at).as_secs(),
             "current_period_end": end.as_secs(),
@@ -265,8 +227,8 @@ impl<'a> Scene<'a> {
                 "type": "recurring",
                 "unit_amount": PRICE,
             },
-            "quantity": seats,
-            "subscription": self.payers("sub_"),
+            "quantity": self.wish.counted_seats().unwrap_or(1),
+            "subscription": self.payer.owned("sub_"),
         })
     }
 
@@ -277,29 +239,29 @@ impl<'a> Scene<'a> {
             fields.insert("price_id".to_owned(), json!(self.price));
         }
         json!({
-            "id": self.payers("cs_live_"),
+            "id": self.payer.owned("cs_live_"),
             "object": "checkout.session",
             "amount_subtotal": PRICE,
             "amount_total": PRICE,
-            "client_reference_id": self.payer,
+            "client_reference_id": self.payer.id,
             "created": self.wish.at.as_secs(),
             "currency": "usd",
-            "customer": self.payers("cus_"),
+            "customer": self.payer.owned("cus_"),
             "livemode": true,
             "metadata": metadata,
             "mode": mode,
-            "payment_intent": (!is_subscription).then(|| self.payers("pi_")),
-            "payment_status": self.status_or(payment_status),
+            "payment_intent": (!is_subscription).then(|| self.payer.owned("pi_")),
+            "payment_status": self.wish.status_or(payment_status),
             "status": "complete",
-            "subscription": is_subscription.then(|| self.payers("sub_")),
+            "subscription": is_subscription.then(|| self.payer.owned("sub_")),
         })
     }
 
     fn invoice(&self, status: &str) -> Value {
-        let status = self.status_or(status);
+        let status = self.wish.status_or(status);
         let paid = if status == "paid" { PRICE } else { 0 };
         json!({
-            "id": self.payers("in_"),
+            "id": self.payer.owned("in_"),
             "object": "invoice",
             "amount_due": PRICE,
             "amount_paid": paid,
@@ -310,12 +272,12 @@ impl<'a> Scene<'a> {
             "collection_method": "charge_automatically",
             "created": self.wish.at.as_secs(),
             "currency": "usd",
-            "customer": self.payers("cus_"),
+            "customer": self.payer.owned("cus_"),
             "livemode": true,
             "metadata": {},
             "parent": {
                 "quote_details": null,
-                "subscription_details": {"metadata": self.metadata(), "subscription": self.payers("sub_")},
+                "subscription_details": {"metadata": self.metadata(), "subscription": self.payer.owned("sub_")},
                 "type": "subscription_details",
             },
             "status": status,
@@ -326,19 +288,19 @@ impl<'a> Scene<'a> {
     /// Refunded as a whole.
     fn charge(&self) -> Value {
         json!({
-            "id": self.payers("ch_"),
+            "id": self.payer.owned("ch_"),
             "object": "charge",
             "amount": PRICE,
             "amount_captured": PRICE,
             "amount_refunded": PRICE,
             "created": self.wish.at.plus_millis(-DAY_MS).as_secs(),
             "currency": "usd",
-            "customer": self.payers("cus_"),
+            "customer": self.payer.owned("cus_"),
             "disputed": false,
             "livemode": true,
             "metadata": self.metadata(),
             "paid": true,
-            "payment_intent": self.payers("pi_"),
+            "payment_intent": self.payer.owned("pi_"),
             "refunded": true,
             "status": "succeeded",
         })
@@ -346,23 +308,23 @@ impl<'a> Scene<'a> {
 
     fn dispute(&self, status: &str) -> Value {
         json!({
-            "id": self.payers("du_"),
+            "id": self.payer.owned("du_"),
             "object": "dispute",
             "amount": PRICE,
-            "charge": self.payers("ch_"),
+            "charge": self.payer.owned("ch_"),
             "created": self.wish.at.as_secs(),
             "currency": "usd",
             "livemode": true,
             "metadata": self.metadata(),
-            "payment_intent": self.payers("pi_"),
+            "payment_intent": self.payer.owned("pi_"),
             "reason": "fraudulent",
-            "status": self.status_or(status),
+            "status": self.wish.status_or(status),
         })
     }
 
     fn customer(&self) -> Value {
         json!({
-            "id": self.payers("cus_"),
+            "id": self.payer.owned("cus_"),
             "object": "customer",
             "created": self.wish.at.as_secs(),
             "email": "ada@example.test",

@@ -1,22 +1,17 @@
 //! Subscriptions, subscription items and payment attempts.
 
-use plangate::event::Seats;
 use plangate::payer::PayerKind;
 use plangate::time::{DAY_MS, Timestamp};
 use serde_json::{Value, json};
 
+use super::super::{MONTH_MS, PRICE, TRIAL_MS};
 use super::{CREATED_AT, Scene, millis};
 use crate::ids;
 
-/// How long the invented periods are.
-const MONTH_MS: i64 = 30 * DAY_MS;
-const TRIAL_MS: i64 = 14 * DAY_MS;
 /// Clerk tells of a trial's end three days before.
 const TRIAL_WARNING_MS: i64 = 3 * DAY_MS;
 /// Between the making of a charge and its settlement.
 const CHARGE_MS: i64 = 2_000;
-/// What the invented plans cost in a month, in cents.
-const PRICE: i64 = 2_000;
 /// What an invented seat costs, in cents.
 const SEAT_PRICE: i64 = 500;
 /// The plan, when nobody says.
@@ -24,7 +19,7 @@ const PLAN: &str = "pro";
 
 /// A subscription with the paid item in this status, and the free item that every payer has.
 pub(super) fn subscription<'a>(scene: &'a Scene<'a>, status: &'a str) -> Value {
-    let paid = Item::new(scene, scene.status_or(status));
+    let paid = Item::new(scene, scene.wish.status_or(status));
     let mut items = vec![paid.json(Place::Inside)];
     if !paid.is_free() {
         items.push(paid.free_item_beside().json(Place::Inside));
@@ -32,7 +27,7 @@ pub(super) fn subscription<'a>(scene: &'a Scene<'a>, status: &'a str) -> Value {
     let is_past_due = paid.status == "past_due";
     json!({
         "object": "commerce_subscription",
-        "id": scene.payers("csub_"),
+        "id": scene.payer.owned("csub_"),
         "status": if is_past_due { "past_due" } else { "active" },
         "active_at": scene.created_at(),
         "canceled_at": null,
@@ -40,9 +35,9 @@ pub(super) fn subscription<'a>(scene: &'a Scene<'a>, status: &'a str) -> Value {
         "past_due_at": is_past_due.then_some(scene.at()),
         "created_at": scene.created_at(),
         "updated_at": scene.at(),
-        "latest_payment_id": scene.payers("cpay_"),
-        "payment_source_id": scene.payers("cps_"),
-        "payer_id": scene.payers("cpayer_"),
+        "latest_payment_id": scene.payer.owned("cpay_"),
+        "payment_source_id": scene.payer.owned("cps_"),
+        "payer_id": scene.payer.owned("cpayer_"),
         "payer": payer(scene),
         "items": items,
     })
@@ -50,12 +45,12 @@ pub(super) fn subscription<'a>(scene: &'a Scene<'a>, status: &'a str) -> Value {
 
 /// One item in this status.
 pub(super) fn standalone_item<'a>(scene: &'a Scene<'a>, status: &'a str) -> Value {
-    Item::new(scene, scene.status_or(status)).json(Place::Standalone)
+    Item::new(scene, scene.wish.status_or(status)).json(Place::Standalone)
 }
 
 /// An attempt to charge for the paid item.
 pub(super) fn payment_attempt<'a>(scene: &'a Scene<'a>, status: &'a str) -> Value {
-    let status = scene.status_or(status);
+    let status = scene.wish.status_or(status);
     let item = Item::new(scene, if status == "failed" { "past_due" } else { "active" });
     let is_settled = scene.event_type == "paymentAttempt.updated";
     let made_at = if is_settled { scene.after(-CHARGE_MS) } else { scene.at() };
@@ -70,7 +65,7 @@ pub(super) fn payment_attempt<'a>(scene: &'a Scene<'a>, status: &'a str) -> Valu
         "instance_id": scene.instance,
         "payment_id": ids::stable("cpay_", &[&scene.payer.key(), item.plan]),
         "invoice_id": ids::stable("inv_", &[&scene.payer.key(), item.plan]),
-        "statement_id": scene.payers("stmt_"),
+        "statement_id": scene.payer.owned("stmt_"),
         "gateway_external_id": ids::stable("pi_", &[&scene.payer.key(), item.plan]),
         "status": status,
         "charge_type": "recurring",
@@ -90,9 +85,9 @@ pub(super) fn payment_attempt<'a>(scene: &'a Scene<'a>, status: &'a str) -> Valu
         },
         "totals": {"subtotal": money(item.price()), "tax_total": money(0), "grand_total": money(item.price())},
         "payment_source": {
-            "id": scene.payers("cps_"),
+            "id": scene.payer.owned("cps_"),
             "gateway": "stripe",
-            "gateway_external_id": scene.payers("pm_"),
+            "gateway_external_id": scene.payer.owned("pm_"),
             "gateway_external_account_id": null,
             "payment_method": "card",
             "status": "active",
@@ -199,18 +194,14 @@ impl<'a> Item<'a> {
         });
         let Some(fields) = item.as_object_mut() else { return item };
         let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
-        if let Some(seats) = scene.wish.seats.filter(|_| !self.is_free()) {
-            let quantity = match seats {
-                Seats::Limited(quantity) => Some(quantity),
-                Seats::Unlimited => None,
-            };
-            put("seats", json!({"quantity": quantity}));
+        if scene.wish.seats.is_some() && !self.is_free() {
+            put("seats", json!({"quantity": scene.wish.counted_seats()}));
         }
         match place {
             Place::Standalone => {
                 put("interval", json!("month"));
                 put("payer", payer(scene));
-                put("subscription_id", json!(scene.payers("csub_")));
+                put("subscription_id", json!(scene.payer.owned("csub_")));
             }
             Place::Inside => {
                 put("interval", json!("month"));
@@ -272,7 +263,7 @@ fn payer(scene: &Scene<'_>) -> Value {
     let of_user = |text: &'static str| if is_org { "" } else { text };
     json!({
         "object": "commerce_payer",
-        "id": scene.payers("cpayer_"),
+        "id": scene.payer.owned("cpayer_"),
         "instance_id": scene.instance,
         "user_id": if is_org { "" } else { scene.payer.id },
         "first_name": of_user("Ada"),

@@ -12,7 +12,7 @@ pub(super) fn data(scene: &Scene<'_>) -> Value {
     let mut data = Map::new();
     let mut put = |name: &str, value: Value| data.insert(name.to_owned(), value);
     put(if scene.payer.kind == PayerKind::Org { "org_id" } else { "user_id" }, json!(scene.payer.id));
-    put("stripe_customer_id", json!(scene.payers("cus_")));
+    put("stripe_customer_id", json!(scene.payer.owned("cus_")));
     let trial = wish.trial.then_some("trialing");
     let (plan, status) = match scene.event_type {
         "subscription.created" => (Some("pro"), Some(trial.unwrap_or("active"))),
