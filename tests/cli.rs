@@ -12,6 +12,7 @@ use std::sync::mpsc;
 use plangate::delivery::{Delivery, Headers};
 use plangate::event::{Event, Parsed, Payment, Record, Seats};
 use plangate::provider::{self, Ours};
+use plangate::secret::Secret;
 use plangate::session::{SessionPolicy, UnverifiedToken};
 use plangate::time::Timestamp;
 use serde_json::{Value, json};
@@ -135,7 +136,7 @@ fn verify_reads_raw_bytes_and_the_clock() {
     let body = [0xff, 0xfe, b'\n', 0x00];
     let mut command = plangate(&["verify", "clerk", "--secret", SECRET, "--now", "1767225600"]);
     command.args(["--header", VECTOR_ID, "--header", VECTOR_TIMESTAMP]);
-    let secret = provider::named("clerk").unwrap().parse_secret("CLERK_WEBHOOK_SIGNING_SECRET", SECRET).unwrap();
+    let secret = parse_secret("clerk", SECRET);
     let signed = plangate::standard_webhooks::sign(
         &secret,
         "msg_2abcTESTvector0001",
@@ -530,6 +531,16 @@ fn in_one_line(parsed: &Parsed) -> String {
     }
 }
 
+/// That this is read out of an event of 2026-01-01.
+#[track_caller]
+fn check_read(parsed: &Parsed, event_type: &str, options: &str, expected: &str) {
+    assert_eq!(in_one_line(parsed), expected, "{event_type} {options}");
+    if let Parsed::Event(event) = parsed {
+        assert_eq!(event.event_type, event_type);
+        assert_eq!(event.occurred_at, Timestamp::from_secs(1_767_225_600), "{event_type}");
+    }
+}
+
 #[test]
 fn trigger_sends_every_event_signed_and_as_the_core_reads_it() {
     let recorder = Recorder::start(stored());
@@ -546,26 +557,11 @@ fn trigger_sends_every_event_signed_and_as_the_core_reads_it() {
         let recorded = recorder.next();
         assert_eq!(recorded.line, "POST /webhooks/clerk HTTP/1.1");
         let delivery = recorded.delivery();
-        let parsed = parse(&delivery, Timestamp::from_secs(1_767_225_607), &event_id);
-        assert_eq!(in_one_line(&parsed), *expected, "{event_type} {options}");
-        if let Parsed::Event(event) = &parsed {
-            assert_eq!(event.event_type, *event_type);
-            assert_eq!(event.occurred_at, Timestamp::from_secs(1_767_225_600), "{event_type}");
-        }
+        let parsed = parse("clerk", &delivery, Timestamp::from_secs(1_767_225_607), &event_id);
+        check_read(&parsed, event_type, options, expected);
         let body: Value = serde_json::from_slice(&delivery.body).unwrap();
         assert_eq!((&body["type"], &body["timestamp"]), (&json!(event_type), &json!(1_767_225_600_000_i64)));
     }
-}
-
-#[test]
-fn trigger_offers_every_event_that_is_tested_here_and_no_other() {
-    let ran = run(&mut trigger(&["subscription.nonsense"]), "");
-    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
-    let (unknown, list) = ran.stderr.split_once("; there is ").unwrap();
-    assert_eq!(unknown, "`subscription.nonsense` is no event of `clerk`");
-    let offered: BTreeSet<&str> = list.trim_end().split(", ").map(|name| name.trim_matches('`')).collect();
-    let tested: BTreeSet<&str> = EVENTS.iter().map(|(event_type, ..)| *event_type).collect();
-    assert_eq!(offered, tested);
 }
 
 /// (type, options, what is read out of it).
@@ -624,34 +620,18 @@ const STRIPE_EVENTS: &[(&str, &str, &str)] = &[
 
 /// `trigger stripe …`, as what it would send.
 fn stripe_delivery(args: &[&str]) -> Delivery {
-    let mut command = plangate(&["trigger", "stripe"]);
-    command.env("STRIPE_WEBHOOK_SECRET", "whsec_of_stripe").args(args);
-    let ran = run(command.args(["--sent-at", "2026-01-01T00:00:07Z", "--dry-run"]), "");
+    let ran = run(trigger_of("stripe", args).args(["--sent-at", "2026-01-01T00:00:07Z", "--dry-run"]), "");
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{args:?}");
-    let (head, body) = ran.stdout.split_once("\n\n").unwrap();
-    let headers = head.lines().skip(1).filter_map(|line| line.trim().split_once(": "));
-    Delivery { headers: Headers::new(headers), body: body.trim_end().as_bytes().to_vec() }
+    shown_delivery(&ran.stdout)
 }
 
 #[test]
 fn trigger_makes_stripes_events_as_the_core_reads_them() {
-    let stripe = provider::named("stripe").unwrap();
-    let secret = stripe.parse_secret("STRIPE_WEBHOOK_SECRET", "whsec_of_stripe").unwrap();
-    let now = Timestamp::from_secs(1_767_225_607);
     for (event_type, options, expected) in STRIPE_EVENTS {
         let mut args = vec![*event_type, "--user", "user_ada", "--at", "2026-01-01T00:00:00Z", "--event-id", "evt_7"];
         args.extend(options.split_whitespace());
-        let delivery = stripe_delivery(&args);
-        let verified = stripe.verify(&delivery, std::slice::from_ref(&secret), &Ours::default(), now).unwrap();
-        assert_eq!(verified.event_id(), "evt_7");
-        let parsed = stripe.parse(&verified, &Ours::default()).unwrap();
-        assert_eq!(in_one_line(&parsed), *expected, "{event_type} {options}");
-        if let Parsed::Event(event) = &parsed {
-            assert_eq!(
-                (event.event_type.as_str(), event.occurred_at),
-                (*event_type, Timestamp::from_secs(1_767_225_600))
-            );
-        }
+        let parsed = parse("stripe", &stripe_delivery(&args), Timestamp::from_secs(1_767_225_607), "evt_7");
+        check_read(&parsed, event_type, options, expected);
     }
     // Each gets an id of its own, and an organization is told as one.
     let ids = [(); 2].map(|()| {
@@ -664,40 +644,14 @@ fn trigger_makes_stripes_events_as_the_core_reads_them() {
 }
 
 #[test]
-fn trigger_offers_every_event_of_stripe_that_is_tested_here_and_no_other() {
-    let mut command = plangate(&["trigger", "stripe", "invoice.nonsense"]);
-    let ran = run(command.env("STRIPE_WEBHOOK_SECRET", "whsec_of_stripe"), "");
-    assert_eq!(ran.code, 2);
-    let (_, list) = ran.stderr.split_once("; there is ").unwrap();
-    let offered: BTreeSet<&str> = list.trim_end().split(", ").map(|name| name.trim_matches('`')).collect();
-    assert_eq!(offered, STRIPE_EVENTS.iter().map(|(event_type, ..)| *event_type).collect());
-}
-
-#[test]
-fn trigger_refuses_options_that_an_event_of_stripe_has_no_place_for() {
-    for (args, message) in [
-        (
-            &["customer.subscription.updated", "--flat"][..],
-            "`customer.subscription.updated` has no place for --flat; leave it out\n",
-        ),
-        (&["invoice.paid", "--plan", "price_x"], "`invoice.paid` has no place for --plan; leave it out\n"),
-        (&["customer.updated", "--status", "x"], "`customer.updated` has no place for --status; leave it out\n"),
-        (&["charge.refunded", "--trial"], "`charge.refunded` has no place for --trial; leave it out\n"),
-        (&["invoice.paid", "--seats", "3"], "`invoice.paid` has no place for --seats; leave it out\n"),
-        (
-            &["invoice.paid", "--period-end", "1767225600"],
-            "`invoice.paid` has no place for --period-end; leave it out\n",
-        ),
-        (&["customer.subscription.updated", "--seats", "unlimited"], "Stripe counts seats; give --seats a number\n"),
-        (
-            &["invoice.paid", "--user", "u", "--org", "o"],
-            "`invoice.paid` is about one payer; give --user or --org, not both\n",
-        ),
-        (&["invoice.paid", "--user", ""], "--user is empty or too long; give an id of 1 to 255 bytes\n"),
-    ] {
-        let mut command = plangate(&["trigger", "stripe"]);
-        let ran = run(command.env("STRIPE_WEBHOOK_SECRET", "whsec_of_stripe").args(args).arg("--dry-run"), "");
-        assert_eq!((ran.code, ran.stderr.as_str()), (2, message));
+fn trigger_offers_every_event_that_is_tested_here_and_no_other() {
+    for (name, events) in [("clerk", EVENTS), ("stripe", STRIPE_EVENTS)] {
+        let ran = run(&mut trigger_of(name, &["subscription.nonsense"]), "");
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{name}");
+        let (unknown, list) = ran.stderr.split_once("; there is ").unwrap();
+        assert_eq!(unknown, format!("`subscription.nonsense` is no event of `{name}`"));
+        let offered: BTreeSet<&str> = list.trim_end().split(", ").map(|name| name.trim_matches('`')).collect();
+        assert_eq!(offered, events.iter().map(|(event_type, ..)| *event_type).collect(), "{name}");
     }
 }
 
@@ -710,12 +664,10 @@ fn trigger_tells_of_organizations_as_payers() {
         ("subscription.created --flat", "org:org_acme: pro active .."),
         ("paymentAttempt.updated", "org:org_acme: payment paid 2000 USD"),
     ] {
-        let mut command = plangate(&["trigger", "clerk"]);
-        command.env(SECRET_NAME, SECRET).args(options.split_whitespace());
-        command.args(["--org", "org_acme", "--url", &recorder.url, "--event-id", "msg_1"]);
-        command.args(["--at", "1767225600", "--sent-at", "1767225600"]);
+        let mut command = trigger(&["--org", "org_acme", "--url", &recorder.url, "--event-id", "msg_1"]);
+        command.args(options.split_whitespace()).args(["--at", "1767225600", "--sent-at", "1767225600"]);
         assert_eq!(run(&mut command, "").code, 0);
-        let parsed = parse(&recorder.next().delivery(), Timestamp::from_secs(1_767_225_600), "msg_1");
+        let parsed = parse("clerk", &recorder.next().delivery(), Timestamp::from_secs(1_767_225_600), "msg_1");
         assert_eq!(in_one_line(&parsed), expected);
     }
 }
@@ -799,11 +751,9 @@ fn trigger_dry_run_sends_nothing_and_shows_everything() {
     let args = ["subscriptionItem.active", "--dry-run", "--url", &recorder.url, "--sent-at", "1767225600"];
     let ran = run(&mut trigger(&args), "");
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
-    let (head, body) = ran.stdout.split_once("\n\n").unwrap();
-    let headers = head.lines().skip(1).map(|line| line.trim().split_once(": ").unwrap());
-    let delivery = Delivery { headers: Headers::new(headers), body: body.trim_end().as_bytes().to_vec() };
-    let secret = provider::named("clerk").unwrap().parse_secret("CLERK_WEBHOOK_SIGNING_SECRET", SECRET).unwrap();
-    plangate::standard_webhooks::verify(&delivery, &[secret], Timestamp::from_secs(1_767_225_600)).unwrap();
+    let secret = parse_secret("clerk", SECRET);
+    plangate::standard_webhooks::verify(&shown_delivery(&ran.stdout), &[secret], Timestamp::from_secs(1_767_225_600))
+        .unwrap();
     let ran = run(trigger(&args).arg("--json"), "");
     assert_eq!((ran.code, &ran.json()["response"]), (0, &Value::Null));
     assert!(recorder.requests.try_recv().is_err());
@@ -869,7 +819,7 @@ fn trigger_takes_the_secret_from_the_option_then_the_environment_then_dev_vars()
         let headers = request["headers"].as_object().unwrap();
         let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap()));
         let delivery = Delivery { headers: Headers::new(headers), body: request["body"].to_string().into_bytes() };
-        let secret = provider::named("clerk").unwrap().parse_secret("CLERK_WEBHOOK_SIGNING_SECRET", secret).unwrap();
+        let secret = parse_secret("clerk", secret);
         plangate::standard_webhooks::verify(&delivery, &[secret], Timestamp::from_secs(1_767_225_600)).is_ok()
     };
     let command = || plangate(&["trigger", "clerk", "user.created"]);
@@ -904,9 +854,9 @@ fn trigger_proves_an_event_by_every_kind_of_secret_that_is_set() {
 #[test]
 fn what_trigger_makes_of_our_own_form_verify_believes_and_simulate_counts() {
     let trigger = |options: &str| {
-        let mut command = plangate(&["trigger", "standard-webhooks"]);
-        command.args(options.split(' ')).args(["--dry-run", "--json", "--at", "1767225600", "--sent-at", "1767225600"]);
-        run(command.env("STANDARD_WEBHOOKS_SECRET", SECRET), "").json()["request"].clone()
+        let mut command = trigger_of("standard-webhooks", &["--dry-run", "--json"]);
+        command.args(options.split(' ')).args(["--at", "1767225600", "--sent-at", "1767225600"]);
+        run(&mut command, "").json()["request"].clone()
     };
     let verify = |request: &Value, secret: &str, body: &str| {
         let mut command = plangate(&["verify", "standard-webhooks", "--secret", secret, "--now", "1767225601"]);
@@ -959,24 +909,6 @@ fn what_trigger_makes_of_our_own_form_verify_believes_and_simulate_counts() {
     let linked = trigger("customer.linked --user user_7");
     let subscription = trigger("subscription.changed --user user_7");
     assert_eq!(linked["body"]["data"]["customer_id"], subscription["body"]["data"]["customer_id"]);
-
-    let refused = [
-        ("payment.failed --plan pro", "`payment.failed` has no place for --plan; leave it out"),
-        ("purchase.completed --status active", "`purchase.completed` has no place for --status; leave it out"),
-        (
-            "payer.deleted --period-end 2026-01-02T00:00:00Z",
-            "`payer.deleted` has no place for --period-end; leave it out",
-        ),
-        ("purchase.completed --trial", "`purchase.completed` has no place for --trial; leave it out"),
-        ("purchase.revoked --seats 2", "`purchase.revoked` has no place for --seats; leave it out"),
-        ("subscription.changed --flat", "`subscription.changed` has no place for --flat; leave it out"),
-        ("payer.deleted --user a --org b", "`payer.deleted` is about one payer; give --user or --org, not both"),
-    ];
-    for (options, expected) in refused {
-        let mut command = plangate(&["trigger", "standard-webhooks", "--secret", SECRET]);
-        let ran = run(command.args(options.split(' ')), "");
-        assert_eq!((ran.code, ran.stderr.trim()), (2, expected), "{options}");
-    }
 }
 
 #[test]
@@ -986,28 +918,68 @@ fn trigger_names_the_instance_that_is_set() {
     assert_eq!(ran.json()["request"]["body"]["instance_id"], "ins_ours");
 }
 
+/// What follows `trigger` is refused with this message.
+#[track_caller]
+fn check_refused(command: &str, expected: &str) {
+    let (provider, options) = command.split_once(' ').unwrap();
+    let ran = run(trigger_of(provider, &[]).args(options.split(' ')), "");
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr), (2, "", format!("{expected}\n")), "{command}");
+}
+
 #[test]
 fn trigger_refuses_options_that_an_event_has_no_place_for() {
-    let cases = [
-        ("user.deleted --plan pro", "`user.deleted` has no place for --plan; leave it out"),
-        ("session.ended --status gone", "`session.ended` has no place for --status; leave it out"),
-        ("user.created --org org_1", "`user.created` has no place for --org; leave it out"),
-        ("subscriptionItem.active --flat", "`subscriptionItem.active` has no place for --flat; leave it out"),
-        ("subscription.pastDue --flat", "`subscription.pastDue` has no place for --flat; leave it out"),
-        ("subscription.created --flat --seats 2", "`subscription.created` has no place for --seats; leave it out"),
-        ("subscription.deleted --trial", "`subscription.deleted` has no place for --trial; leave it out"),
+    for (command, option) in [
+        ("clerk user.deleted --plan pro", "--plan"),
+        ("clerk session.ended --status gone", "--status"),
+        ("clerk user.created --org org_1", "--org"),
+        ("clerk subscriptionItem.active --flat", "--flat"),
+        ("clerk subscription.pastDue --flat", "--flat"),
+        ("clerk subscription.created --flat --seats 2", "--seats"),
+        ("clerk subscription.deleted --trial", "--trial"),
+        ("standard-webhooks payment.failed --plan pro", "--plan"),
+        ("standard-webhooks purchase.completed --status active", "--status"),
+        ("standard-webhooks payer.deleted --period-end 2026-01-02T00:00:00Z", "--period-end"),
+        ("standard-webhooks purchase.completed --trial", "--trial"),
+        ("standard-webhooks purchase.revoked --seats 2", "--seats"),
+        ("standard-webhooks subscription.changed --flat", "--flat"),
+        ("stripe customer.subscription.updated --flat", "--flat"),
+        ("stripe invoice.paid --plan price_x", "--plan"),
+        ("stripe customer.updated --status x", "--status"),
+        ("stripe charge.refunded --trial", "--trial"),
+        ("stripe invoice.paid --seats 3", "--seats"),
+        ("stripe invoice.paid --period-end 1767225600", "--period-end"),
+    ] {
+        let event_type = command.split(' ').nth(1).unwrap();
+        check_refused(command, &format!("`{event_type}` has no place for {option}; leave it out"));
+    }
+}
+
+#[test]
+fn trigger_refuses_values_that_it_cannot_use() {
+    for (command, expected) in [
         (
-            "subscriptionItem.active --user a --org b",
+            "clerk subscriptionItem.active --user a --org b",
             "`subscriptionItem.active` is about one payer; give --user or --org, not both",
         ),
-        ("user.created --user=", "--user is empty or too long; give an id of 1 to 255 bytes"),
-        ("user.created --event-id a\u{a0}b", "--event-id goes into a header; give one of visible ASCII characters"),
-        ("user.created --url localhost:8787", "--url is no address; give one that begins with http:// or https://"),
-        ("user.created --url http://a:b@c", "--url holds a user name or a password; leave them out"),
-    ];
-    for (options, expected) in cases {
-        let ran = run(trigger(&[]).args(options.split(' ')), "");
-        assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr), (2, "", format!("{expected}\n")), "{options}");
+        ("clerk user.created --user=", "--user is empty or too long; give an id of 1 to 255 bytes"),
+        (
+            "clerk user.created --event-id a\u{a0}b",
+            "--event-id goes into a header; give one of visible ASCII characters",
+        ),
+        (
+            "clerk user.created --url localhost:8787",
+            "--url is no address; give one that begins with http:// or https://",
+        ),
+        ("clerk user.created --url http://a:b@c", "--url holds a user name or a password; leave them out"),
+        (
+            "standard-webhooks payer.deleted --user a --org b",
+            "`payer.deleted` is about one payer; give --user or --org, not both",
+        ),
+        ("stripe customer.subscription.updated --seats unlimited", "Stripe counts seats; give --seats a number"),
+        ("stripe invoice.paid --user u --org o", "`invoice.paid` is about one payer; give --user or --org, not both"),
+        ("stripe invoice.paid --user=", "--user is empty or too long; give an id of 1 to 255 bytes"),
+    ] {
+        check_refused(command, expected);
     }
     let ran = run(&mut plangate(&["trigger", "nobody", "user.created"]), "");
     assert_eq!((ran.code, ran.stderr.as_str()), (2, no_provider().as_str()));
@@ -1231,9 +1203,28 @@ fn plangate(args: &[&str]) -> Command {
 }
 
 fn trigger(args: &[&str]) -> Command {
-    let mut command = plangate(&["trigger", "clerk"]);
-    command.args(args).env(SECRET_NAME, SECRET);
+    trigger_of("clerk", args)
+}
+
+/// A provider's setting, and the secret that is in it here.
+fn secret_of(provider: &str) -> (&'static str, &'static str) {
+    match provider {
+        "clerk" => (SECRET_NAME, SECRET),
+        "standard-webhooks" => ("STANDARD_WEBHOOKS_SECRET", SECRET),
+        "stripe" => ("STRIPE_WEBHOOK_SECRET", "whsec_of_stripe"),
+        _ => panic!("no secret of {provider}"),
+    }
+}
+
+fn trigger_of(provider: &str, args: &[&str]) -> Command {
+    let (setting, secret) = secret_of(provider);
+    let mut command = plangate(&["trigger", provider]);
+    command.args(args).env(setting, secret);
     command
+}
+
+fn parse_secret(provider: &str, text: &str) -> Secret {
+    provider::named(provider).unwrap().parse_secret(secret_of(provider).0, text).unwrap()
 }
 
 fn data(name: &str) -> PathBuf {
@@ -1290,14 +1281,21 @@ fn run_bytes(command: &mut Command, stdin: &[u8]) -> Ran {
 
 /// Checks a delivery as the worker does, and reads it.
 #[track_caller]
-fn parse(delivery: &Delivery, now: Timestamp, event_id: &str) -> Parsed {
-    let clerk = provider::named("clerk").unwrap();
-    let verified = clerk
-        .verify(delivery, &[clerk.parse_secret("CLERK_WEBHOOK_SIGNING_SECRET", SECRET).unwrap()], &Ours::default(), now)
-        .unwrap();
+fn parse(provider: &str, delivery: &Delivery, now: Timestamp, event_id: &str) -> Parsed {
+    let secret = parse_secret(provider, secret_of(provider).1);
+    let provider = provider::named(provider).unwrap();
+    let verified = provider.verify(delivery, &[secret], &Ours::default(), now).unwrap();
     assert_eq!(verified.event_id(), event_id);
     assert_eq!(verified.sent_at(), Some(now));
-    clerk.parse(&verified, &Ours::default()).unwrap()
+    provider.parse(&verified, &Ours::default()).unwrap()
+}
+
+/// What a dry run shows, as what it would send.
+#[track_caller]
+fn shown_delivery(stdout: &str) -> Delivery {
+    let (head, body) = stdout.split_once("\n\n").unwrap();
+    let headers = head.lines().skip(1).map(|line| line.trim().split_once(": ").unwrap());
+    Delivery { headers: Headers::new(headers), body: body.trim_end().as_bytes().to_vec() }
 }
 
 /// A server that records what it is sent and always answers the same.
