@@ -184,67 +184,68 @@ impl Scene<'_> {
     }
 
     fn invoice(&self, status: &'static str) -> Value {
-        let status = self.wish.status_or(status);
-        json!({
-            "store_id": STORE,
-            "subscription_id": self.subscription_id(),
-            "customer_id": self.number("customer"),
-            "user_name": "Ada Example",
-            "user_email": "ada@example.test",
-            "billing_reason": "renewal",
-            "card_brand": "visa",
-            "card_last_four": "4242",
-            "currency": "USD",
-            "currency_rate": "1.00000000",
-            "status": status,
-            "status_formatted": status,
-            "refunded": status == "refunded",
-            "refunded_at": (status == "refunded").then(|| self.at()),
-            "subtotal": PRICE,
-            "total": PRICE,
-            "refunded_amount": if status == "refunded" { PRICE } else { 0 },
-            "created_at": self.at(),
-            "updated_at": self.at(),
-            "test_mode": false,
-        })
+        self.charge(
+            status,
+            [
+                ("subscription_id", json!(self.subscription_id())),
+                ("billing_reason", json!("renewal")),
+                ("card_brand", json!("visa")),
+                ("card_last_four", json!("4242")),
+            ],
+        )
     }
 
     fn order(&self, status: &'static str) -> Value {
+        let item = json!({
+            "id": self.number("order item"),
+            "order_id": self.order_id(),
+            "product_id": PRODUCT,
+            "variant_id": self.variant(),
+            "product_name": "Example",
+            "variant_name": "Once",
+            "price": PRICE,
+            "quantity": self.quantity(),
+            "created_at": self.at(),
+            "updated_at": self.at(),
+            "test_mode": false,
+        });
+        self.charge(
+            status,
+            [
+                ("identifier", json!(ids::stable("", &[&self.payer.key(), "order"]))),
+                ("order_number", json!(1)),
+                ("first_order_item", item),
+                ("urls", json!({"receipt": "https://shop.example.test/receipt"})),
+            ],
+        )
+    }
+
+    /// What invoices and orders alike say of what was paid, with what only one of them says.
+    fn charge<const N: usize>(&self, status: &'static str, own: [(&str, Value); N]) -> Value {
         let status = self.wish.status_or(status);
-        json!({
+        let is_refunded = status == "refunded";
+        let mut charge = json!({
             "store_id": STORE,
             "customer_id": self.number("customer"),
-            "identifier": ids::stable("", &[&self.payer.key(), "order"]),
-            "order_number": 1,
             "user_name": "Ada Example",
             "user_email": "ada@example.test",
             "currency": "USD",
             "currency_rate": "1.00000000",
             "status": status,
             "status_formatted": status,
-            "refunded": status == "refunded",
-            "refunded_at": (status == "refunded").then(|| self.at()),
+            "refunded": is_refunded,
+            "refunded_at": is_refunded.then(|| self.at()),
             "subtotal": PRICE,
             "total": PRICE,
-            "refunded_amount": if status == "refunded" { PRICE } else { 0 },
-            "first_order_item": {
-                "id": self.number("order item"),
-                "order_id": self.order_id(),
-                "product_id": PRODUCT,
-                "variant_id": self.variant(),
-                "product_name": "Example",
-                "variant_name": "Once",
-                "price": PRICE,
-                "quantity": self.quantity(),
-                "created_at": self.at(),
-                "updated_at": self.at(),
-                "test_mode": false,
-            },
-            "urls": {"receipt": "https://shop.example.test/receipt"},
+            "refunded_amount": if is_refunded { PRICE } else { 0 },
             "created_at": self.at(),
             "updated_at": self.at(),
             "test_mode": false,
-        })
+        });
+        if let Some(fields) = charge.as_object_mut() {
+            fields.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        }
+        charge
     }
 
     fn license_key(&self) -> Value {
