@@ -13,17 +13,20 @@
 //! (`quirk.…`), with invented ids. `<name>.event.json` beside it is what must be read out of it. After a change that is
 //! meant: `PLANGATE_REWRITE_EXPECTED=1 cargo test --features sqlite --test lemonsqueezy`; read the difference.
 
-mod provider_kit;
+mod told;
 
 use plangate::delivery::{Delivery, Headers, Verified, VerifyError};
 use plangate::event::{IgnoredReason, Parsed};
-use plangate::provider::{Environment, Ours, Provider, named};
+use plangate::provider::{Environment, Ours, Provider};
 use plangate::secret::{Secret, SecretError};
 use plangate::store::Outcome;
 use plangate::time::Timestamp;
 use serde_json::{Value, json};
 
-use provider_kit::{Shop, check_odd_payloads, check_payloads, orders, payloads, signed};
+use told::{LEMONSQUEEZY, Shop, at, check_every_order};
+
+/// Who buys.
+const USER: &str = "user:user_42";
 
 const SECRET: &str = "shop-secret";
 /// HMAC-SHA256 of [`VECTOR_BODY`] with [`SECRET`], made with another implementation (Python).
@@ -33,7 +36,7 @@ const VECTOR_SIGNATURE: &str = "0fe4a81680d460540e699ead3871ef377cabfb8aadd15d48
 const VECTOR_DIGEST: &str = "df058332a28db750f5c98b4bd4712caa6687ad1f4c8f41af77fc427bd4b5fa3a";
 
 fn provider() -> &'static dyn Provider {
-    named("lemonsqueezy").unwrap()
+    LEMONSQUEEZY.provider()
 }
 
 fn secret(text: &str) -> Secret {
@@ -88,29 +91,8 @@ fn a_signature_fits_one_body_and_its_secret_alone() {
 
 #[test]
 fn any_byte_changed_is_refused() {
-    let (name, path) = &payloads("lemonsqueezy")[0];
-    let good = signed(provider(), &secret(SECRET), Timestamp::from_secs(0), &std::fs::read(path).unwrap());
-    let verify = |delivery: &Delivery| {
-        let secrets = [secret(SECRET)];
-        provider().verify(delivery, &secrets, &Ours::default(), Timestamp::from_secs(0)).map(|_| ())
-    };
-    assert_eq!(verify(&good), Ok(()), "{name}");
-    for index in 0..good.body.len() {
-        for bit in [0x01, 0x20, 0x80] {
-            let mut changed = good.clone();
-            changed.body[index] ^= bit;
-            assert_eq!(verify(&changed), Err(VerifyError::NoMatchingSignature), "byte {index}");
-        }
-    }
-    let signature = good.headers.value("x-signature").unwrap().into_owned();
-    for index in 0..signature.len() {
-        let other = if &signature[index..=index] == "0" { "1" } else { "0" };
-        let mut changed = signature.clone();
-        changed.replace_range(index..=index, other);
-        let headers = Headers::new([("x-signature", changed)]);
-        let delivery = Delivery { headers, body: good.body.clone() };
-        assert_eq!(verify(&delivery), Err(VerifyError::NoMatchingSignature), "digit {index}");
-    }
+    let body = LEMONSQUEEZY.payloads().remove(0).text;
+    LEMONSQUEEZY.check_that_every_byte_counts(&secret(SECRET), body.as_bytes(), Timestamp::from_secs(0));
 }
 
 #[test]
@@ -126,16 +108,12 @@ fn a_secret_is_its_text() {
 
 #[test]
 fn every_payload_is_read_into_the_expected_event() {
-    check_payloads("lemonsqueezy", |name, body| {
-        let id = format!("sha256_{name}");
-        provider().parse(&Verified::recorded(id, Timestamp::from_secs(0), body), &Ours::default())
-    });
+    LEMONSQUEEZY.check_payloads();
 }
 
 #[test]
 fn every_event_has_a_payload() {
-    let names: Vec<_> = payloads("lemonsqueezy").into_iter().map(|(name, _)| name).collect();
-    for event_type in [
+    LEMONSQUEEZY.check_that_nothing_is_without_a_payload(&[
         "affiliate_activated",
         "license_key_created",
         "license_key_updated",
@@ -152,14 +130,12 @@ fn every_event_has_a_payload() {
         "subscription_resumed",
         "subscription_unpaused",
         "subscription_updated",
-    ] {
-        assert!(names.iter().any(|name| name == event_type), "{event_type}");
-    }
+    ]);
 }
 
 #[test]
 fn odd_values_neither_panic_nor_fail_to_be_stored() {
-    check_odd_payloads("lemonsqueezy");
+    LEMONSQUEEZY.check_odd_payloads();
 }
 
 #[test]
@@ -266,10 +242,8 @@ fn bodies_that_cannot_be_read_say_exactly_why() {
         .map(|(body, cause)| (body, Some("subscription_updated"), cause)),
     );
     for (body, event_type, cause) in cases {
-        let verified = Verified::recorded("sha256_1", Timestamp::from_secs(0), body.as_bytes());
-        let error = provider().parse(&verified, &Ours::default()).unwrap_err();
         let cause = event_type.map_or(cause.to_owned(), |event_type| format!("reading `{event_type}`: {cause}"));
-        assert_eq!((error.event_type.as_deref(), error.cause), (event_type, cause), "{body}");
+        LEMONSQUEEZY.check_causes(&[(body.as_bytes(), event_type, &cause)]);
     }
 }
 
@@ -316,9 +290,9 @@ fn order(event: &str, id: &str, variant: u32, status: &str, updated_at: &str) ->
 }
 
 fn played(bodies: &[Value]) -> Shop {
-    let mut shop = Shop::new("lemonsqueezy", &catalog());
+    let mut shop = Shop::new(LEMONSQUEEZY, &catalog());
     for body in bodies {
-        assert_ne!(shop.deliver(&secret(SECRET), body), Outcome::DeadLetter, "{body}");
+        shop.deliver_signed(&secret(SECRET), body);
     }
     shop
 }
@@ -339,20 +313,21 @@ fn bought_renewed_canceled_and_ended() {
         subscription("subscription_expired", "expired", "2026-12-05T10:00:05Z", "2026-12-05T10:00:00Z", end),
     ];
     let bought = played(&life[..1]);
-    assert_eq!(bought.answer("2026-10-05T10:00:03Z"), "true active");
-    assert_eq!(bought.answer("2026-11-06T09:59:59Z"), "true active", "a day of slack for the renewal");
-    assert_eq!(bought.answer("2026-11-06T10:00:00Z"), "false expired");
-    assert_eq!(played(&life[..2]).answer("2026-12-06T09:00:00Z"), "true active");
+    assert_eq!(bought.answer(USER, "pro", "2026-10-05T10:00:03Z"), "true active");
+    assert_eq!(bought.answer(USER, "pro", "2026-11-06T09:59:59Z"), "true active", "a day of slack for the renewal");
+    assert_eq!(bought.answer(USER, "pro", "2026-11-06T10:00:00Z"), "false expired");
+    assert_eq!(played(&life[..2]).answer(USER, "pro", "2026-12-06T09:00:00Z"), "true active");
     let canceled = played(&life[..3]);
-    assert_eq!(canceled.answer("2026-12-05T09:59:59Z"), "true canceled_until_period_end");
-    assert_eq!(canceled.answer("2026-12-05T10:00:00Z"), "false expired", "no slack for what does not renew");
+    assert_eq!(canceled.answer(USER, "pro", "2026-12-05T09:59:59Z"), "true canceled_until_period_end");
+    assert_eq!(
+        canceled.answer(USER, "pro", "2026-12-05T10:00:00Z"),
+        "false expired",
+        "no slack for what does not renew"
+    );
     let ended = played(&life);
-    assert_eq!(ended.answer("2026-12-05T10:00:06Z"), "false expired");
+    assert_eq!(ended.answer(USER, "pro", "2026-12-05T10:00:06Z"), "false expired");
 
-    for order in orders(life.len()) {
-        let shuffled: Vec<_> = order.iter().map(|index| life[*index].clone()).collect();
-        assert_eq!(played(&shuffled).state(), ended.state(), "{order:?}");
-    }
+    check_every_order(&life, 2, played);
 }
 
 #[test]
@@ -362,7 +337,7 @@ fn resumed_before_the_end_it_goes_on() {
         subscription("subscription_cancelled", "cancelled", "2026-10-20T00:00:00Z", "2026-11-05T10:00:00Z", end),
         subscription("subscription_resumed", "active", "2026-10-21T00:00:00Z", "2026-11-05T10:00:00Z", json!({})),
     ]);
-    assert_eq!(shop.answer("2026-11-05T12:00:00Z"), "true active");
+    assert_eq!(shop.answer(USER, "pro", "2026-11-05T12:00:00Z"), "true active");
 }
 
 #[test]
@@ -370,14 +345,15 @@ fn a_trial_grants_until_its_end() {
     let trial = json!({"trial_ends_at": "2026-10-19T10:00:00Z"});
     let bought =
         subscription("subscription_created", "on_trial", "2026-10-05T10:00:03Z", "2026-10-19T10:00:00Z", trial.clone());
-    assert_eq!(played(std::slice::from_ref(&bought)).answer("2026-10-19T09:00:00Z"), "true trialing");
-    assert_eq!(played(std::slice::from_ref(&bought)).answer("2026-10-20T10:00:00Z"), "false expired");
+    assert_eq!(played(std::slice::from_ref(&bought)).answer(USER, "pro", "2026-10-19T09:00:00Z"), "true trialing");
+    assert_eq!(played(std::slice::from_ref(&bought)).answer(USER, "pro", "2026-10-20T10:00:00Z"), "false expired");
     // The charge at its end fails: days of grace are counted from there.
     let failed =
         subscription("subscription_updated", "past_due", "2026-10-22T10:00:00Z", "2026-10-25T10:00:00Z", trial);
     let shop = played(&[bought, failed]);
-    assert_eq!(shop.answer_with_grace(7, "2026-10-26T09:59:59Z"), "true past_due_grace");
-    assert_eq!(shop.answer_with_grace(7, "2026-10-26T10:00:00Z"), "false past_due");
+    let shop = shop.with_grace_days(7);
+    assert_eq!(shop.answer(USER, "pro", "2026-10-26T09:59:59Z"), "true past_due_grace");
+    assert_eq!(shop.answer(USER, "pro", "2026-10-26T10:00:00Z"), "false past_due");
 }
 
 #[test]
@@ -392,12 +368,13 @@ fn past_due_is_counted_from_the_first_failure_and_recovers() {
     for count in [2, 4] {
         let shop = played(&failed[..count]);
         assert_eq!(
-            shop.answer("2026-11-09T00:00:00Z"),
+            shop.answer(USER, "pro", "2026-11-09T00:00:00Z"),
             "false past_due",
             "the next attempt is not the end of a period"
         );
-        assert_eq!(shop.answer_with_grace(7, "2026-11-12T09:59:59Z"), "true past_due_grace", "{count}");
-        assert_eq!(shop.answer_with_grace(7, "2026-11-12T10:00:00Z"), "false past_due", "{count}");
+        let shop = shop.with_grace_days(7);
+        assert_eq!(shop.answer(USER, "pro", "2026-11-12T09:59:59Z"), "true past_due_grace", "{count}");
+        assert_eq!(shop.answer(USER, "pro", "2026-11-12T10:00:00Z"), "false past_due", "{count}");
     }
     let mut recovered = failed.to_vec();
     recovered.extend([
@@ -406,7 +383,7 @@ fn past_due_is_counted_from_the_first_failure_and_recovers() {
         invoice("subscription_payment_success", "paid", "2026-11-12T10:00:05Z"),
     ]);
     let shop = played(&recovered);
-    assert_eq!(shop.answer("2026-12-01T00:00:00Z"), "true active");
+    assert_eq!(shop.answer(USER, "pro", "2026-12-01T00:00:00Z"), "true active");
     assert!(shop.state().iter().any(|row| row.contains("paid")));
     recovered.reverse();
     assert_eq!(played(&recovered).state(), shop.state());
@@ -428,18 +405,15 @@ fn a_subscriptions_order_grants_nothing_beside_it() {
         ),
     ];
     let all = played(&bought);
-    assert_eq!(all.answer("2026-10-20T00:00:00Z"), "false expired");
-    for order in orders(bought.len()) {
-        let shuffled: Vec<_> = order.iter().map(|index| bought[*index].clone()).collect();
-        assert_eq!(played(&shuffled).state(), all.state(), "{order:?}");
-    }
-    assert_eq!(played(&bought[..2]).answer("2026-10-20T00:00:00Z"), "true active");
-    assert_eq!(played(&bought[..3]).answer("2026-12-20T00:00:00Z"), "false expired");
+    assert_eq!(all.answer(USER, "pro", "2026-10-20T00:00:00Z"), "false expired");
+    check_every_order(&bought, 3, played);
+    assert_eq!(played(&bought[..2]).answer(USER, "pro", "2026-10-20T00:00:00Z"), "true active");
+    assert_eq!(played(&bought[..3]).answer(USER, "pro", "2026-12-20T00:00:00Z"), "false expired");
 }
 
 #[test]
 fn an_order_of_something_bought_once_has_no_end() {
-    let holds = |bodies: &[Value], when: &str| played(bodies).decide("user:user_42", "forever", 0, when).allowed;
+    let holds = |bodies: &[Value], when: &str| played(bodies).decision(USER, "forever", at(when)).allowed;
     let bought = order("order_created", "21", 6, "paid", "2026-10-05T10:00:03Z");
     assert!(holds(std::slice::from_ref(&bought), "2036-01-01T00:00:00Z"));
     assert!(!holds(&[order("order_created", "21", 6, "pending", "2026-10-05T10:00:03Z")], "2026-10-06T00:00:00Z"));
@@ -447,7 +421,7 @@ fn an_order_of_something_bought_once_has_no_end() {
     // What is paid back is a payment; it ends nothing by itself.
     let refunded = order("order_refunded", "21", 6, "refunded", "2026-10-07T10:00:03Z");
     let shop = played(&[bought, refunded]);
-    assert!(shop.decide("user:user_42", "forever", 0, "2026-10-08T00:00:00Z").allowed);
+    assert!(shop.decision(USER, "forever", at("2026-10-08T00:00:00Z")).allowed);
     assert!(shop.state().iter().any(|row| row.contains("refunded")));
 }
 
@@ -458,8 +432,8 @@ fn the_same_delivery_again_is_a_duplicate_and_an_older_one_is_stale() {
     let newer =
         subscription("subscription_updated", "active", "2026-11-05T10:00:07Z", "2026-12-05T10:00:00Z", json!({}));
     let mut shop = played(std::slice::from_ref(&newer));
-    assert_eq!(shop.deliver(&secret(SECRET), &newer), Outcome::Duplicate);
+    assert_eq!(shop.deliver_signed(&secret(SECRET), &newer), Outcome::Duplicate);
     let before = shop.state();
-    assert_eq!(shop.deliver(&secret(SECRET), &older), Outcome::Stale);
+    assert_eq!(shop.deliver_signed(&secret(SECRET), &older), Outcome::Stale);
     assert_eq!(shop.state(), before);
 }

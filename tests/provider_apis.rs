@@ -27,7 +27,7 @@ use plangate::store::sqlite::SqliteStore;
 use plangate::time::Timestamp;
 use serde_json::{Value, json};
 
-use told::{Teller, at};
+use told::{at, teller};
 
 const PROVIDERS: [&str; 3] = ["lemonsqueezy", "paddle", "polar"];
 const READ_AT: &str = "2026-12-01T00:00:00Z";
@@ -110,7 +110,7 @@ fn webhook(provider: &str, object: &Value) -> String {
 
 fn deliver(store: &mut SqliteStore, provider: &'static str, event_id: &str, body: &str) -> Outcome {
     let verified = Verified::recorded(event_id, at("2026-11-21T01:02:05Z"), body.as_bytes());
-    let parsed = Teller(provider).parse(event_id, body.as_bytes());
+    let parsed = teller(provider).parse(event_id, body.as_bytes());
     store.deliver(provider, &verified, &parsed, at("2026-11-21T01:02:05Z")).unwrap().0
 }
 
@@ -323,8 +323,8 @@ fn comparable(provider: &str, record: &Record) -> Value {
 fn a_subscription_says_the_same_by_the_api_as_by_a_webhook() {
     for provider in PROVIDERS {
         let mut compared = 0;
-        for payload in Teller(provider).payloads() {
-            let Ok(Parsed::Event(event)) = Teller(provider).parse("evt_1", payload.text.as_bytes()) else { continue };
+        for payload in teller(provider).payloads() {
+            let Ok(Parsed::Event(event)) = teller(provider).parse("evt_1", payload.text.as_bytes()) else { continue };
             let body: Value = serde_json::from_str(&payload.text).unwrap();
             let event_type = event.event_type.as_str();
             // The name of this event says more than its object.

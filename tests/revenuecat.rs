@@ -13,17 +13,19 @@
 //! (`quirk.…`), with invented ids. `<name>.event.json` beside it is what must be read out of it. After a change that is
 //! meant: `PLANGATE_REWRITE_EXPECTED=1 cargo test --features sqlite --test revenuecat`; read the difference.
 
-mod provider_kit;
+mod told;
 
 use plangate::delivery::{Delivery, Headers, Verified, VerifyError};
 use plangate::event::{IgnoredReason, Parsed};
-use plangate::provider::{Environment, Ours, Provider, named};
+use plangate::provider::{Environment, Ours, Provider};
 use plangate::secret::{Secret, SecretError, Use};
-use plangate::store::Outcome;
 use plangate::time::Timestamp;
 use serde_json::{Value, json};
 
-use provider_kit::{Shop, at, check_odd_payloads, check_payloads, orders, payloads, signed};
+use told::{REVENUECAT, Shop, at, check_every_order};
+
+/// Who buys.
+const USER: &str = "user:user_42";
 
 const HEADER: &str = "Bearer a-value-of-our-own";
 const KEY: &str = "rc-signing-secret";
@@ -33,7 +35,7 @@ const VECTOR_BODY: &[u8] = br#"{"api_version":"1.0","event":{"id":"evt-1","type"
 const VECTOR_SIGNATURE: &str = "1b4e387d019a411215462dcfab8cbb6b60792bd7cec34ca4b65cd97e35a89e4b";
 
 fn provider() -> &'static dyn Provider {
-    named("revenuecat").unwrap()
+    REVENUECAT.provider()
 }
 
 fn value(text: &str) -> Secret {
@@ -144,27 +146,10 @@ fn with_a_signing_secret_a_signature_is_demanded() {
 
 #[test]
 fn any_byte_changed_is_refused() {
-    let (name, path) = &payloads("revenuecat")[0];
     let now = Timestamp::from_secs(NOW);
-    let good = signed(provider(), &key(KEY), now, &std::fs::read(path).unwrap());
-    let verify = |delivery: &Delivery| provider().verify(delivery, &[key(KEY)], &Ours::default(), now).map(|_| ());
-    assert_eq!(verify(&good), Ok(()), "{name}");
-    for index in 0..good.body.len() {
-        for bit in [0x01, 0x20, 0x80] {
-            let mut changed = good.clone();
-            changed.body[index] ^= bit;
-            assert_eq!(verify(&changed), Err(VerifyError::NoMatchingSignature), "byte {index}");
-        }
-    }
-    let header = good.headers.value("x-revenuecat-webhook-signature").unwrap().into_owned();
-    for index in 0..header.len() {
-        let other = if &header[index..=index] == "0" { "1" } else { "0" };
-        let mut changed = header.clone();
-        changed.replace_range(index..=index, other);
-        let headers = Headers::new([("x-revenuecat-webhook-signature", changed)]);
-        assert!(verify(&Delivery { headers, body: good.body.clone() }).is_err(), "character {index}");
-    }
-    let good = signed(provider(), &value(HEADER), now, VECTOR_BODY);
+    let body = REVENUECAT.payloads().remove(0).text;
+    REVENUECAT.check_that_every_byte_counts(&key(KEY), body.as_bytes(), now);
+    let good = REVENUECAT.signed(&value(HEADER), "evt_1", now, VECTOR_BODY);
     assert_eq!(good.headers.value("authorization").as_deref(), Some(HEADER));
     for index in 0..HEADER.len() {
         let mut changed = HEADER.to_owned();
@@ -176,7 +161,7 @@ fn any_byte_changed_is_refused() {
 #[test]
 fn the_id_is_the_events_own_or_the_digest_of_what_has_none() {
     let id = |body: &[u8]| {
-        let delivery = signed(provider(), &value(HEADER), Timestamp::from_secs(NOW), body);
+        let delivery = REVENUECAT.signed(&value(HEADER), "evt_1", Timestamp::from_secs(NOW), body);
         let verified = provider().verify(&delivery, &[value(HEADER)], &Ours::default(), Timestamp::from_secs(NOW));
         let verified = verified.unwrap();
         assert_eq!(verified.sent_at(), None, "a header alone tells no time");
@@ -187,7 +172,7 @@ fn the_id_is_the_events_own_or_the_digest_of_what_has_none() {
     for body in [&b""[..], b"{", b"[]", br#"{"event":{}}"#, br#"{"event":{"id":""}}"#, br#"{"event":{"id":{}}}"#] {
         assert!(id(body).starts_with("sha256_") && id(body).len() == 71, "{}", id(body));
     }
-    let delivery = signed(provider(), &key(KEY), Timestamp::from_secs(NOW), VECTOR_BODY);
+    let delivery = REVENUECAT.signed(&key(KEY), "evt_1", Timestamp::from_secs(NOW), VECTOR_BODY);
     let verified = provider().verify(&delivery, &[key(KEY)], &Ours::default(), Timestamp::from_secs(NOW + 9)).unwrap();
     assert_eq!(verified.sent_at(), Some(Timestamp::from_secs(NOW)));
 }
@@ -203,15 +188,12 @@ fn a_secret_is_its_text_and_of_one_kind() {
 
 #[test]
 fn every_payload_is_read_into_the_expected_event() {
-    check_payloads("revenuecat", |name, body| {
-        provider().parse(&Verified::recorded(format!("evt_{name}"), Timestamp::from_secs(0), body), &Ours::default())
-    });
+    REVENUECAT.check_payloads();
 }
 
 #[test]
 fn every_event_has_a_payload() {
-    let names: Vec<_> = payloads("revenuecat").into_iter().map(|(name, _)| name).collect();
-    for event_type in [
+    REVENUECAT.check_that_nothing_is_without_a_payload(&[
         "BILLING_ISSUE",
         "CANCELLATION",
         "EXPERIMENT_ENROLLMENT",
@@ -231,14 +213,12 @@ fn every_event_has_a_payload() {
         "TRANSFER",
         "UNCANCELLATION",
         "VIRTUAL_CURRENCY_TRANSACTION",
-    ] {
-        assert!(names.iter().any(|name| name == event_type), "{event_type}");
-    }
+    ]);
 }
 
 #[test]
 fn odd_values_neither_panic_nor_fail_to_be_stored() {
-    check_odd_payloads("revenuecat");
+    REVENUECAT.check_odd_payloads();
 }
 
 #[test]
@@ -289,10 +269,8 @@ fn bodies_that_cannot_be_read_say_exactly_why() {
         (nothing.to_string(), renewal, "nothing says which purchase it is about"),
     ];
     for (body, event_type, cause) in cases {
-        let verified = Verified::recorded("evt_1", Timestamp::from_secs(0), body.as_bytes());
-        let error = provider().parse(&verified, &Ours::default()).unwrap_err();
         let cause = event_type.map_or(cause.to_owned(), |event_type| format!("reading `{event_type}`: {cause}"));
-        assert_eq!((error.event_type.as_deref(), error.cause), (event_type, cause), "{body}");
+        REVENUECAT.check_causes(&[(body.as_bytes(), event_type, &cause)]);
     }
 }
 
@@ -319,20 +297,11 @@ fn played(bodies: &[Value]) -> Shop {
         "pro": {"ids": {"revenuecat": ["pro_monthly"]}},
         "forever": {"ids": {"revenuecat": ["lifetime"]}},
     });
-    let mut shop = Shop::new("revenuecat", &catalog);
+    let mut shop = Shop::new(REVENUECAT, &catalog);
     for body in bodies {
-        assert_ne!(shop.deliver(&value(HEADER), body), Outcome::DeadLetter, "{body}");
+        shop.deliver_signed(&value(HEADER), body);
     }
     shop
-}
-
-#[track_caller]
-fn check_any_order(bodies: &[Value]) {
-    let expected = played(bodies).state();
-    for order in orders(bodies.len()) {
-        let shuffled: Vec<_> = order.iter().map(|index| bodies[*index].clone()).collect();
-        assert_eq!(played(&shuffled).state(), expected, "{order:?}");
-    }
 }
 
 #[test]
@@ -350,18 +319,18 @@ fn bought_renewed_canceled_and_expired() {
         ),
     ];
     let bought = played(&life[..1]);
-    assert_eq!(bought.answer("2026-10-02T00:00:00Z"), "true active");
-    assert_eq!(bought.answer("2026-11-01T23:59:59Z"), "true active", "a day of slack for the renewal");
-    assert_eq!(bought.answer("2026-11-02T00:00:00Z"), "false expired");
-    assert_eq!(played(&life[..2]).answer("2026-12-01T12:00:00Z"), "true active");
-    assert_eq!(played(&life[..3]).answer("2026-11-30T23:59:59Z"), "true canceled_until_period_end");
-    assert_eq!(played(&life[..3]).answer("2026-12-01T00:00:00Z"), "false expired");
-    assert_eq!(played(&life).answer("2026-11-15T00:00:00Z"), "false expired");
-    check_any_order(&life);
+    assert_eq!(bought.answer(USER, "pro", "2026-10-02T00:00:00Z"), "true active");
+    assert_eq!(bought.answer(USER, "pro", "2026-11-01T23:59:59Z"), "true active", "a day of slack for the renewal");
+    assert_eq!(bought.answer(USER, "pro", "2026-11-02T00:00:00Z"), "false expired");
+    assert_eq!(played(&life[..2]).answer(USER, "pro", "2026-12-01T12:00:00Z"), "true active");
+    assert_eq!(played(&life[..3]).answer(USER, "pro", "2026-11-30T23:59:59Z"), "true canceled_until_period_end");
+    assert_eq!(played(&life[..3]).answer(USER, "pro", "2026-12-01T00:00:00Z"), "false expired");
+    assert_eq!(played(&life).answer(USER, "pro", "2026-11-15T00:00:00Z"), "false expired");
+    check_every_order(&life, 3, played);
 
     let resumed = event("UNCANCELLATION", "2026-11-12T00:00:00Z", "2026-12-01T00:00:00Z");
     let shop = played(&[life[0].clone(), life[1].clone(), life[2].clone(), resumed]);
-    assert_eq!(shop.answer("2026-12-01T12:00:00Z"), "true active");
+    assert_eq!(shop.answer(USER, "pro", "2026-12-01T12:00:00Z"), "true active");
 }
 
 #[test]
@@ -371,11 +340,11 @@ fn a_trial_grants_until_its_end_and_is_no_payment() {
         json!({"period_type": "TRIAL", "price": 0, "price_in_purchased_currency": 0}),
     );
     let shop = played(std::slice::from_ref(&trial));
-    assert_eq!(shop.answer("2026-10-07T00:00:00Z"), "true trialing");
-    assert_eq!(shop.answer("2026-10-09T00:00:00Z"), "false expired");
+    assert_eq!(shop.answer(USER, "pro", "2026-10-07T00:00:00Z"), "true trialing");
+    assert_eq!(shop.answer(USER, "pro", "2026-10-09T00:00:00Z"), "false expired");
     assert!(!shop.state().iter().any(|row| row.contains("paid")));
     let converted = event("RENEWAL", "2026-10-08T00:00:00Z", "2026-11-08T00:00:00Z");
-    assert_eq!(played(&[trial, converted]).answer("2026-10-20T00:00:00Z"), "true active");
+    assert_eq!(played(&[trial, converted]).answer(USER, "pro", "2026-10-20T00:00:00Z"), "true active");
 }
 
 #[test]
@@ -386,19 +355,23 @@ fn past_due_within_the_stores_grace_and_recovered() {
         json!({"grace_period_expiration_at_ms": at("2026-11-17T00:00:00Z").as_millis()}),
     );
     let shop = played(&[bought.clone(), issue.clone()]);
-    assert_eq!(shop.answer("2026-11-16T23:59:59Z"), "true past_due_grace");
-    assert_eq!(shop.answer("2026-11-17T00:00:00Z"), "false past_due");
-    assert_eq!(shop.answer_with_grace(20, "2026-11-20T23:59:59Z"), "true past_due_grace", "our own grace is longer");
+    assert_eq!(shop.answer(USER, "pro", "2026-11-16T23:59:59Z"), "true past_due_grace");
+    assert_eq!(shop.answer(USER, "pro", "2026-11-17T00:00:00Z"), "false past_due");
+    assert_eq!(
+        shop.with_grace_days(20).answer(USER, "pro", "2026-11-20T23:59:59Z"),
+        "true past_due_grace",
+        "our own grace is longer"
+    );
 
     // Its twin is sent at the same time, with a time a little before or after; the grace stays either way.
     for when in ["2026-11-01T00:00:09.400Z", "2026-11-01T00:00:10.000Z", "2026-11-01T00:00:10.600Z"] {
         let twin = with(event("CANCELLATION", when, "2026-11-01T00:00:00Z"), json!({"cancel_reason": "BILLING_ERROR"}));
         let all = [bought.clone(), issue.clone(), twin];
-        assert_eq!(played(&all).answer("2026-11-16T00:00:00Z"), "true past_due_grace", "{when}");
-        check_any_order(&all);
+        assert_eq!(played(&all).answer(USER, "pro", "2026-11-16T00:00:00Z"), "true past_due_grace", "{when}");
+        check_every_order(&all, 3, played);
     }
     let recovered = event("RENEWAL", "2026-11-05T00:00:00Z", "2026-12-01T00:00:00Z");
-    assert_eq!(played(&[bought, issue, recovered]).answer("2026-11-30T00:00:00Z"), "true active");
+    assert_eq!(played(&[bought, issue, recovered]).answer(USER, "pro", "2026-11-30T00:00:00Z"), "true active");
 }
 
 /// It tells no days of grace, and who is in them must not be without access until its twin comes.
@@ -408,11 +381,15 @@ fn a_cancellation_for_an_error_of_billing_changes_nothing_where_the_period_is_kn
     let error = json!({"cancel_reason": "BILLING_ERROR", "purchased_at_ms": at("2026-10-01T00:00:00Z").as_millis()});
     let twin = with(event("CANCELLATION", "2026-11-01T00:00:10Z", "2026-11-01T00:00:00Z"), error);
     let both = [bought, twin.clone()];
-    assert_eq!(played(&both).answer("2026-11-01T00:00:10Z"), "true active");
-    assert_eq!(played(&both).answer("2026-11-02T00:00:00Z"), "false expired", "the slack of a renewal and no longer");
-    check_any_order(&both);
+    assert_eq!(played(&both).answer(USER, "pro", "2026-11-01T00:00:10Z"), "true active");
+    assert_eq!(
+        played(&both).answer(USER, "pro", "2026-11-02T00:00:00Z"),
+        "false expired",
+        "the slack of a renewal and no longer"
+    );
+    check_every_order(&both, 2, played);
     // Where nothing else is known, it says that a charge failed.
-    assert_eq!(played(&[twin]).answer("2026-11-01T00:00:10Z"), "false past_due");
+    assert_eq!(played(&[twin]).answer(USER, "pro", "2026-11-01T00:00:10Z"), "false past_due");
 }
 
 #[test]
@@ -425,8 +402,12 @@ fn what_expires_with_its_billing_issue_has_no_days_of_grace() {
             with(event("CANCELLATION", when, "2026-11-01T00:00:00Z"), json!({"cancel_reason": "BILLING_ERROR"})),
             event("EXPIRATION", "2026-11-01T00:00:10.000Z", "2026-11-01T00:00:00Z"),
         ];
-        assert_eq!(played(&together).answer_with_grace(7, "2026-11-02T00:00:00Z"), "false expired", "{when}");
-        check_any_order(&together);
+        assert_eq!(
+            played(&together).with_grace_days(7).answer(USER, "pro", "2026-11-02T00:00:00Z"),
+            "false expired",
+            "{when}"
+        );
+        check_every_order(&together, 3, played);
     }
 }
 
@@ -439,16 +420,16 @@ fn a_refund_ends_a_subscription_when_the_store_says_so() {
             "price_in_purchased_currency": -9.99}),
     );
     let shop = played(&[bought.clone(), refunded.clone()]);
-    assert_eq!(shop.answer("2026-10-10T00:00:00Z"), "false expired");
+    assert_eq!(shop.answer(USER, "pro", "2026-10-10T00:00:00Z"), "false expired");
     assert!(shop.state().iter().any(|row| row.contains("refunded")));
     let reversed = with(
         event("REFUND_REVERSED", "2026-10-20T00:00:00Z", "2026-11-01T00:00:00Z"),
         json!({"transaction_id": "2026-10-01T00:00:00Z"}),
     );
     let all = [bought, refunded, reversed];
-    assert_eq!(played(&all).answer("2026-10-21T00:00:00Z"), "true active");
+    assert_eq!(played(&all).answer(USER, "pro", "2026-10-21T00:00:00Z"), "true active");
     assert!(!played(&all).state().iter().any(|row| row.contains("refunded")));
-    check_any_order(&all);
+    check_every_order(&all, 2, played);
 }
 
 #[test]
@@ -462,10 +443,10 @@ fn bought_once_it_has_no_end_and_a_refund_alone_ends_nothing() {
     );
     let all = [bought.clone(), refunded];
     for bodies in [&all[..1], &all] {
-        assert!(played(bodies).decide("user:user_42", "forever", 0, "2036-01-01T00:00:00Z").allowed);
+        assert!(played(bodies).decision(USER, "forever", at("2036-01-01T00:00:00Z")).allowed);
     }
     assert!(played(&all).state().iter().any(|row| row.contains("refunded")));
-    check_any_order(&all);
+    check_every_order(&all, 2, played);
 }
 
 #[test]
@@ -475,14 +456,14 @@ fn a_temporary_grant_is_replaced_by_the_purchase_or_ends_by_itself() {
         json!({"transaction_id": "10001", "original_transaction_id": null}),
     );
     let shop = played(std::slice::from_ref(&grant));
-    assert_eq!(shop.answer("2026-10-01T23:59:59Z"), "true canceled_until_period_end");
-    assert_eq!(shop.answer("2026-10-02T00:00:00Z"), "false expired", "a day at most");
+    assert_eq!(shop.answer(USER, "pro", "2026-10-01T23:59:59Z"), "true canceled_until_period_end");
+    assert_eq!(shop.answer(USER, "pro", "2026-10-02T00:00:00Z"), "false expired", "a day at most");
     let bought = event("INITIAL_PURCHASE", "2026-10-01T06:00:00Z", "2026-11-01T00:00:00Z");
     let all = [grant.clone(), bought];
-    assert_eq!(played(&all).answer("2026-10-20T00:00:00Z"), "true active");
-    check_any_order(&all);
+    assert_eq!(played(&all).answer(USER, "pro", "2026-10-20T00:00:00Z"), "true active");
+    check_every_order(&all, 2, played);
     let refused = event("EXPIRATION", "2026-10-01T06:00:00Z", "2026-10-01T06:00:00Z");
-    assert_eq!(played(&[grant, refused]).answer("2026-10-01T07:00:00Z"), "false expired");
+    assert_eq!(played(&[grant, refused]).answer(USER, "pro", "2026-10-01T07:00:00Z"), "false expired");
 }
 
 #[test]
@@ -490,10 +471,10 @@ fn a_pause_begins_at_the_end_of_the_period() {
     let bought = event("INITIAL_PURCHASE", "2026-10-01T00:00:00Z", "2026-11-01T00:00:00Z");
     let paused = event("SUBSCRIPTION_PAUSED", "2026-10-10T00:00:00Z", "2026-11-01T00:00:00Z");
     let shop = played(&[bought.clone(), paused.clone()]);
-    assert_eq!(shop.answer("2026-10-31T00:00:00Z"), "true canceled_until_period_end");
-    assert_eq!(shop.answer("2026-11-01T00:00:00Z"), "false expired");
+    assert_eq!(shop.answer(USER, "pro", "2026-10-31T00:00:00Z"), "true canceled_until_period_end");
+    assert_eq!(shop.answer(USER, "pro", "2026-11-01T00:00:00Z"), "false expired");
     let resumed = event("RENEWAL", "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z");
-    assert_eq!(played(&[bought, paused, resumed]).answer("2026-12-20T00:00:00Z"), "true active");
+    assert_eq!(played(&[bought, paused, resumed]).answer(USER, "pro", "2026-12-20T00:00:00Z"), "true active");
 }
 
 #[test]
@@ -506,9 +487,9 @@ fn a_purchase_belongs_to_whom_its_newest_event_names() {
         event("RENEWAL", "2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z"),
         json!({"app_user_id": "user_43", "aliases": ["user_43"]}),
     );
-    let holds = |bodies: &[Value], payer| played(bodies).decide(payer, "pro", 0, "2026-10-20T00:00:00Z").allowed;
+    let holds = |bodies: &[Value], payer| played(bodies).decision(payer, "pro", at("2026-10-20T00:00:00Z")).allowed;
     let all = [bought, transfer, renewed];
-    assert!(holds(&all[..2], "user:user_42") && !holds(&all[..2], "user:user_43"), "a transfer names no purchase");
-    assert!(!holds(&all, "user:user_42") && holds(&all, "user:user_43"));
-    check_any_order(&all);
+    assert!(holds(&all[..2], USER) && !holds(&all[..2], "user:user_43"), "a transfer names no purchase");
+    assert!(!holds(&all, USER) && holds(&all, "user:user_43"));
+    check_every_order(&all, 3, played);
 }

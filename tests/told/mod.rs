@@ -1,23 +1,24 @@
 //! What providers tell, for the tests of each: payload files with the events they must be read into, signed deliveries, and
 //! lifecycles played into the production statements.
-#![allow(dead_code, reason = "not every test needs all of it")]
+#![allow(dead_code, unused_imports, reason = "not every test needs all of it")]
 
+#[cfg(feature = "sqlite")]
+mod shop;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use plangate::catalog::Catalog;
-use plangate::decide::{Decision, Policy, Reason, decide};
 use plangate::delivery::{Delivery, Headers, Verified, VerifyError};
 use plangate::event::{ParseError, Parsed};
 use plangate::payer::Payer;
 use plangate::provider::{Ours, Provider, named};
-use plangate::question::{Condition, Question, What};
 use plangate::secret::Secret;
-use plangate::snapshot::Snapshot;
-use plangate::store::Outcome;
-use plangate::store::sqlite::SqliteStore;
-use plangate::time::{DAY_MS, Timestamp};
+use plangate::time::Timestamp;
 use serde_json::{Value, json};
+
+#[cfg(feature = "sqlite")]
+pub use shop::{Shop, check_every_order};
 
 /// When the attempts are signed: later than anything in the payloads, so that it shows where it is used.
 pub const SENT_AT_SECS: i64 = 1_800_000_000;
@@ -32,7 +33,92 @@ pub fn payer(key: &str) -> Payer {
 
 /// A provider and the folder of its payloads.
 #[derive(Clone, Copy)]
-pub struct Teller(pub &'static str);
+pub struct Teller {
+    pub name: &'static str,
+    /// Where a body says of what type its event is.
+    pub type_at: &'static str,
+    /// The id a payload is delivered under; `{}` stands for the payload's name.
+    pub event_id: &'static str,
+    /// The instance whose events the payloads of Clerk are.
+    pub instance: Option<&'static str>,
+    pub least: Least,
+}
+
+/// More than this there must be, or the payloads are not where they were, or what is put into them does not reach what it
+/// was meant for.
+#[derive(Clone, Copy)]
+pub struct Least {
+    pub payloads: usize,
+    /// Of the payloads with an odd value in them, how many are read and how many are not.
+    pub read: usize,
+    pub unreadable: usize,
+    /// How many of those readings differ from all others and are stored as an event, and as a dead letter.
+    pub events: usize,
+    pub dead_letters: usize,
+}
+
+const PLAIN: Teller = Teller {
+    name: "",
+    type_at: "/type",
+    event_id: "evt_{}",
+    instance: None,
+    least: Least { payloads: 0, read: 0, unreadable: 0, events: 0, dead_letters: 0 },
+};
+
+pub const CLERK: Teller = Teller {
+    name: "clerk",
+    event_id: "msg_{}",
+    instance: Some("ins_2abcINSTANCE"),
+    least: Least { payloads: 120, read: 0, unreadable: 0, events: 0, dead_letters: 0 },
+    ..PLAIN
+};
+
+pub const LEMONSQUEEZY: Teller = Teller {
+    name: "lemonsqueezy",
+    type_at: "/meta/event_name",
+    event_id: "sha256_{}",
+    least: Least { payloads: 50, read: 28_000, unreadable: 12_000, events: 2_400, dead_letters: 250 },
+    ..PLAIN
+};
+
+pub const PADDLE: Teller = Teller {
+    name: "paddle",
+    type_at: "/event_type",
+    least: Least { payloads: 80, read: 50_000, unreadable: 16_000, events: 3_900, dead_letters: 380 },
+    ..PLAIN
+};
+
+pub const POLAR: Teller = Teller {
+    name: "polar",
+    least: Least { payloads: 80, read: 50_000, unreadable: 17_000, events: 3_500, dead_letters: 400 },
+    ..PLAIN
+};
+
+pub const REVENUECAT: Teller = Teller {
+    name: "revenuecat",
+    type_at: "/event/type",
+    least: Least { payloads: 50, read: 20_000, unreadable: 5_500, events: 1_800, dead_letters: 150 },
+    ..PLAIN
+};
+
+pub const STANDARD_WEBHOOKS: Teller = Teller {
+    name: "standard-webhooks",
+    least: Least { payloads: 50, read: 4_000, unreadable: 10_000, events: 2_100, dead_letters: 160 },
+    ..PLAIN
+};
+
+pub const STRIPE: Teller = Teller {
+    name: "stripe",
+    event_id: "evt_1Qa",
+    least: Least { payloads: 110, read: 0, unreadable: 0, events: 0, dead_letters: 0 },
+    ..PLAIN
+};
+
+/// Whose name this is.
+pub fn teller(name: &str) -> Teller {
+    let all = [CLERK, LEMONSQUEEZY, PADDLE, POLAR, REVENUECAT, STANDARD_WEBHOOKS, STRIPE];
+    all.into_iter().find(|teller| teller.name == name).unwrap()
+}
 
 pub struct Payload {
     pub name: String,
@@ -40,17 +126,32 @@ pub struct Payload {
     pub text: String,
 }
 
+impl Payload {
+    pub fn body(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap()
+    }
+}
+
 impl Teller {
     pub fn provider(self) -> &'static dyn Provider {
-        named(self.0).unwrap()
+        named(self.name).unwrap()
+    }
+
+    pub fn ours(self) -> Ours {
+        Ours { clerk_instance_id: self.instance.map(str::to_owned), ..Ours::default() }
     }
 
     pub fn secret(self, text: &str) -> Secret {
         self.provider().parse_secret(self.provider().secret_names()[0], text).unwrap()
     }
 
+    /// A delivery as the provider would sign it.
+    pub fn signed(self, secret: &Secret, event_id: &str, now: Timestamp, body: &[u8]) -> Delivery {
+        Delivery { headers: Headers::new(self.provider().sign(secret, event_id, now, body)), body: body.to_vec() }
+    }
+
     fn files(self) -> Vec<PathBuf> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(self.0);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(self.name);
         let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
         files
@@ -62,7 +163,7 @@ impl Teller {
             Some(Payload { name: name.to_owned(), text: fs::read_to_string(&path).unwrap(), path: path.clone() })
         };
         let payloads: Vec<_> = self.files().into_iter().filter_map(payload).collect();
-        assert!(payloads.len() > 20, "the payloads are not where they were");
+        assert!(payloads.len() > self.least.payloads, "the payloads are not where they were");
         payloads
     }
 
@@ -71,19 +172,18 @@ impl Teller {
     }
 
     pub fn parse_sent_at(self, event_id: &str, secs: i64, body: &[u8]) -> Result<Parsed, ParseError> {
-        self.provider().parse(&Verified::recorded(event_id, Timestamp::from_secs(secs), body), &Ours::default())
+        self.provider().parse(&Verified::recorded(event_id, Timestamp::from_secs(secs), body), &self.ours())
     }
 
-    /// Every payload is read into what stands in the file beside it, and every such file has a payload.
+    /// Every payload is read into what stands in the file beside it.
     ///
     /// After a change that is meant: with `PLANGATE_REWRITE_EXPECTED=1` the expected files are written anew. Read the
     /// difference before committing it.
     #[track_caller]
-    pub fn check_payloads(self, event_types: &[&str]) {
+    pub fn check_payloads(self) {
         let mut wrong = Vec::new();
-        let payloads = self.payloads();
-        for payload in &payloads {
-            let read = match self.parse(&format!("evt_{}", payload.name), payload.text.as_bytes()) {
+        for payload in self.payloads() {
+            let read = match self.parse(&self.event_id.replace("{}", &payload.name), payload.text.as_bytes()) {
                 Ok(Parsed::Event(event)) => serde_json::to_value(event).unwrap(),
                 Ok(Parsed::Ignored { event_type, reason }) => json!({"ignored": event_type, "reason": reason.as_str()}),
                 Err(error) => panic!("{}: {error}", payload.name),
@@ -99,15 +199,22 @@ impl Teller {
             }
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
 
-        let has = |name: &str| payloads.iter().any(|payload| payload.name == name);
+    /// Each of these types has a payload, which is of that type, and every expectation has a payload too.
+    #[track_caller]
+    pub fn check_that_nothing_is_without_a_payload(self, event_types: &[&str]) {
+        let payloads = self.payloads();
+        assert!(event_types.windows(2).all(|pair| pair[0] < pair[1]), "each type once, in order");
         for event_type in event_types {
-            assert!(has(event_type), "`{event_type}` has no payload");
+            let payload = payloads.iter().find(|payload| payload.name == *event_type);
+            let body = payload.unwrap_or_else(|| panic!("`{event_type}` has no payload")).body();
+            assert_eq!(body.pointer(self.type_at), Some(&json!(event_type)), "the file is named after its type");
         }
-        for path in self.files() {
-            if let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".event.json")) {
-                assert!(has(name), "`{name}.event.json` has no payload");
-            }
+        let names: BTreeSet<&str> = payloads.iter().map(|payload| payload.name.as_str()).collect();
+        for file in self.files().iter().filter_map(|path| path.file_name()?.to_str()) {
+            let Some(name) = file.strip_suffix(".event.json") else { continue };
+            assert!(names.contains(name), "`{file}` has no payload");
         }
     }
 
@@ -121,31 +228,15 @@ impl Teller {
         }
     }
 
-    /// Whatever stands in the place of any one field, nothing panics, what can be read can be stored, and each of the two
-    /// kinds of reading comes up often, or the replacements did not reach what they were meant for.
+    /// Calls `with` for every payload with each one of its values replaced by every odd one, and with how it is read.
     #[track_caller]
-    pub fn check_odd_payloads(self) {
-        let odd = [
-            Value::Null,
-            json!(""),
-            json!(-1),
-            json!(1e300),
-            json!(u64::MAX),
-            json!(true),
-            json!([]),
-            json!({}),
-            json!([null, 1, {"price": 7}]),
-            json!("\u{0}'\"; DROP TABLE"),
-            json!("x".repeat(300)),
-        ];
-        let now = Timestamp::from_secs(SENT_AT_SECS);
+    fn for_every_odd_payload(self, mut with: impl FnMut(&str, &[u8], &Result<Parsed, ParseError>)) {
+        let odd_values = odd_values();
         let (mut read, mut unreadable) = (0, 0);
-        let mut seen = std::collections::HashSet::new();
-        let mut store = SqliteStore::in_memory().unwrap();
         for payload in self.payloads() {
-            let body: Value = serde_json::from_str(&payload.text).unwrap();
+            let body = payload.body();
             for pointer in pointers(&body) {
-                for odd in &odd {
+                for odd in &odd_values {
                     let mut changed = body.clone();
                     *changed.pointer_mut(&pointer).unwrap() = odd.clone();
                     let what = format!("{} with {pointer} = {odd}", payload.name);
@@ -153,140 +244,110 @@ impl Teller {
                     let parsed = std::panic::catch_unwind(|| self.parse("evt_1", &bytes))
                         .unwrap_or_else(|_| panic!("reading panicked: {what}"));
                     *(if parsed.is_ok() { &mut read } else { &mut unreadable }) += 1;
-                    if !seen.insert(format!("{parsed:?}")) {
-                        continue;
-                    }
-                    if seen.len() % 50 == 0 {
-                        store = SqliteStore::in_memory().unwrap();
-                    }
-                    let verified = Verified::recorded(format!("evt_{}", seen.len()), now, &bytes);
-                    let outcome = store.deliver(self.0, &verified, &parsed, now);
-                    let (outcome, _) = outcome.unwrap_or_else(|error| panic!("{what}: {error}"));
-                    match parsed {
-                        Ok(Parsed::Event(_)) => assert!(matches!(outcome, Outcome::Stored | Outcome::Stale), "{what}"),
-                        Ok(Parsed::Ignored { .. }) => assert_eq!(outcome, Outcome::Ignored, "{what}"),
-                        Err(_) => assert_eq!(outcome, Outcome::DeadLetter, "{what}"),
-                    }
+                    with(&what, &bytes, &parsed);
                 }
             }
         }
-        assert!(read > 2_000 && unreadable > 500, "{read} read, {unreadable} unreadable");
+        let Least { read: least_read, unreadable: least_unreadable, .. } = self.least;
+        assert!(read > least_read && unreadable > least_unreadable, "{read} read, {unreadable} unreadable");
+    }
+
+    /// Whatever stands in the place of any one value, nothing panics.
+    #[track_caller]
+    pub fn check_that_reading_never_panics(self) {
+        self.for_every_odd_payload(|_, _, _| {});
     }
 
     #[track_caller]
     pub fn check_causes(self, cases: &[(&[u8], Option<&str>, &str)]) {
+        let mut wrong = Vec::new();
         for (body, event_type, cause) in cases {
             let expected = ParseError { event_type: event_type.map(str::to_owned), cause: (*cause).to_owned() };
-            assert_eq!(self.parse("evt_1", body), Err(expected), "{}", String::from_utf8_lossy(body));
+            let read = self.parse("evt_1", body);
+            if read != Err(expected) {
+                let body: String = String::from_utf8_lossy(body).chars().take(120).collect();
+                wrong.push(format!("{body}\n  expected {event_type:?} {cause:?}\n  read     {read:?}"));
+            }
         }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
     /// Of a genuine delivery no byte of the body and none of the headers can be another.
     #[track_caller]
-    pub fn check_that_every_byte_counts(self, secret: &str, body: &[u8], now: Timestamp) {
-        let secrets = [self.secret(secret)];
-        let headers = self.provider().sign(&secrets[0], "evt_1", now, body);
+    pub fn check_that_every_byte_counts(self, secret: &Secret, body: &[u8], now: Timestamp) {
+        let secrets = std::slice::from_ref(secret);
         let verify = |headers: &[(&'static str, String)], body: &[u8]| {
             let delivery = Delivery { headers: Headers::new(headers.to_vec()), body: body.to_vec() };
-            self.provider().verify(&delivery, &secrets, &Ours::default(), now).map(|_| ())
+            let verified = self.provider().verify(&delivery, secrets, &self.ours(), now)?;
+            Ok(verified.sent_at().is_some())
         };
-        assert_eq!(verify(&headers, body), Ok(()));
+        let refused = Err(VerifyError::NoMatchingSignature);
+        let headers = self.provider().sign(secret, "evt_1", now, body);
+        let has_time = verify(&headers, body).unwrap();
         for index in 0..body.len() {
-            let mut changed = body.to_vec();
-            changed[index] ^= 1;
-            assert_eq!(verify(&headers, &changed), Err(VerifyError::NoMatchingSignature), "byte {index}");
+            for bit in [0x01, 0x20, 0x80] {
+                let mut changed = body.to_vec();
+                changed[index] ^= bit;
+                assert_eq!(verify(&headers, &changed), refused, "byte {index}");
+            }
         }
-        assert_eq!(verify(&headers, &body[1..]), Err(VerifyError::NoMatchingSignature));
+        for cut in [&body[1..], &body[..body.len() - 1], b""] {
+            assert_eq!(verify(&headers, cut), refused, "of {} bytes", cut.len());
+        }
         for which in 0..headers.len() {
-            for index in 0..headers[which].1.len() {
-                let mut changed = headers.clone();
-                let mut value = changed[which].1.clone().into_bytes();
-                value[index] ^= 1;
-                changed[which].1 = String::from_utf8(value).unwrap();
-                assert!(verify(&changed, body).is_err(), "{} with byte {index} changed", headers[which].0);
+            for (index, byte) in headers[which].1.bytes().enumerate() {
+                // Another byte at all, and another digit.
+                for other in [byte ^ 1, if byte == b'0' { b'1' } else { b'0' }] {
+                    let mut changed = headers.clone();
+                    let mut value = changed[which].1.clone().into_bytes();
+                    value[index] = other;
+                    changed[which].1 = String::from_utf8(value).unwrap();
+                    let answer = verify(&changed, body);
+                    let what = format!("{} with byte {index} changed: {answer:?}", headers[which].0);
+                    assert!(if has_time { answer.is_err() } else { answer == refused }, "{what}");
+                }
             }
         }
     }
 }
 
-/// JSON pointers to everything below the top.
-fn pointers(value: &Value) -> Vec<String> {
+/// What stands in for a value of a body.
+pub fn odd_values() -> [Value; 16] {
+    [
+        Value::Null,
+        json!(""),
+        json!(0),
+        json!(-1),
+        json!(1e300),
+        json!(u64::MAX),
+        json!(i64::MIN),
+        json!(true),
+        json!([]),
+        json!({}),
+        json!([null]),
+        json!([null, 1, {"price": 7}]),
+        json!("\u{0}'\"; DROP TABLE"),
+        json!("\u{0}'\"; DROP TABLE records; --"),
+        json!("4242424242424242"),
+        json!("x".repeat(300)),
+    ]
+}
+
+/// JSON pointers to everything, the whole too.
+pub fn pointers(value: &Value) -> Vec<String> {
     let below = |key: &str, value: &Value| -> Vec<String> {
-        let key = format!("/{}", key.replace('~', "~0").replace('/', "~1"));
-        std::iter::once(key.clone()).chain(pointers(value).into_iter().map(|rest| format!("{key}{rest}"))).collect()
+        let key = key.replace('~', "~0").replace('/', "~1");
+        pointers(value).into_iter().map(|rest| format!("/{key}{rest}")).collect()
     };
+    let mut all = vec![String::new()];
     match value {
-        Value::Object(entries) => entries.iter().flat_map(|(key, value)| below(key, value)).collect(),
+        Value::Object(entries) => all.extend(entries.iter().flat_map(|(key, value)| below(key, value))),
         Value::Array(entries) => {
-            entries.iter().enumerate().flat_map(|(index, value)| below(&index.to_string(), value)).collect()
+            all.extend(entries.iter().enumerate().flat_map(|(index, value)| below(&index.to_string(), value)));
         }
-        _ => Vec::new(),
+        _ => {}
     }
-}
-
-/// A store, and what is sold.
-pub struct Shop {
-    teller: Teller,
-    store: SqliteStore,
-    catalog: Catalog,
-    pub policy: Policy,
-}
-
-impl Shop {
-    pub fn new(teller: Teller, plans: &Value) -> Self {
-        Self {
-            teller,
-            store: SqliteStore::in_memory().unwrap(),
-            catalog: Catalog::parse(&plans.to_string()).unwrap(),
-            policy: Policy::default(),
-        }
-    }
-
-    pub fn with_grace_days(self, days: i64) -> Self {
-        Self { policy: Policy { past_due_grace_ms: days * DAY_MS, ..self.policy }, ..self }
-    }
-
-    /// Stores a body, as the delivery of that id.
-    #[track_caller]
-    pub fn deliver(&mut self, event_id: &str, body: &Value) -> Outcome {
-        let bytes = body.to_string().into_bytes();
-        let now = Timestamp::from_secs(SENT_AT_SECS);
-        let verified = Verified::recorded(event_id, now, &bytes);
-        let parsed = self.teller.provider().parse(&verified, &Ours::default());
-        assert!(parsed.is_ok(), "{parsed:?}");
-        self.store.deliver(self.teller.0, &verified, &parsed, now).unwrap().0
-    }
-
-    pub fn snapshot(&self, key: &str, now: Timestamp) -> Snapshot {
-        self.store.snapshots((&payer(key), None), now).unwrap().remove(0)
-    }
-
-    pub fn decision(&self, key: &str, plan: &str, now: Timestamp) -> Decision {
-        let conditions = vec![Condition { what: What::Plan(plan.to_owned()), scope: None }];
-        decide([&self.snapshot(key, now)], &self.catalog, &self.policy, &Question { conditions }, now)
-    }
-
-    /// The answer to "has this payer this plan at that time", and why.
-    #[track_caller]
-    pub fn check(&self, key: &str, plan: &str, time: &str, expected: (bool, Reason)) {
-        let decision = self.decision(key, plan, at(time));
-        assert_eq!((decision.allowed, decision.reason), expected, "{plan} of {key} at {time}");
-    }
-
-    /// Records and payments, as far as they are the same in every order.
-    pub fn state(&self) -> Vec<String> {
-        let read = |sql: &str| -> Vec<String> {
-            let mut statement = self.store.connection().prepare(sql).unwrap();
-            let columns = statement.column_count();
-            let row = |row: &rusqlite::Row<'_>| {
-                let text = |index| Ok(format!("{:?}", row.get::<_, rusqlite::types::Value>(index)?));
-                (0..columns).map(text).collect::<Result<Vec<_>, _>>()
-            };
-            statement.query_map([], row).unwrap().map(|row| row.unwrap().join(" ")).collect()
-        };
-        [read("SELECT * FROM records ORDER BY provider, id"), read("SELECT * FROM payments ORDER BY provider, id")]
-            .concat()
-    }
+    all
 }
 
 /// Every order of a list.
