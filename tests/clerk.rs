@@ -16,22 +16,12 @@
 //! After a change that is meant: `PLANGATE_REWRITE_EXPECTED=1 cargo test --features sqlite --test clerk` writes the
 //! expected files anew. Read the difference before committing it.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+mod told;
 
-use plangate::delivery::Verified;
-use plangate::event::{ParseError, Parsed};
+use plangate::event::Parsed;
 use plangate::payer::{MAX_PAYER_ID_BYTES, Payer};
-use plangate::provider::{Ours, Provider, named};
-use plangate::time::Timestamp;
-use serde_json::{Value, json};
 
-/// The instance whose events the payloads are.
-const INSTANCE: &str = "ins_2abcINSTANCE";
-
-/// When the attempts are signed: later than anything in the payloads, so that it shows where it is used.
-const SENT_AT_SECS: i64 = 1_767_300_000;
+use told::CLERK;
 
 /// Every type of event in Clerk's catalog, with the withdrawn and the misspelled ones that were seen.
 const EVENT_TYPES: &[&str] = &[
@@ -88,55 +78,17 @@ const EVENT_TYPES: &[&str] = &[
 
 #[test]
 fn every_payload_is_read_into_the_expected_event() {
-    let rewrite = std::env::var_os("PLANGATE_REWRITE_EXPECTED").is_some();
-    let mut wrong = Vec::new();
-    for payload in payloads() {
-        let read = read(&payload.name, payload.text.as_bytes());
-        let expected_path = payload.path.with_extension("event.json");
-        if rewrite {
-            fs::write(&expected_path, format!("{}\n", serde_json::to_string_pretty(&read).unwrap())).unwrap();
-        }
-        let expected = fs::read_to_string(&expected_path).unwrap_or_else(|error| panic!("{}: {error}", payload.name));
-        let expected: Value = serde_json::from_str(&expected).unwrap();
-        if read != expected {
-            wrong.push(format!("{}\n  expected {expected}\n  read     {read}", payload.name));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    CLERK.check_payloads();
 }
 
 #[test]
 fn every_type_of_clerks_catalog_has_a_payload_and_every_expectation_has_one_too() {
-    let payloads = payloads();
-    let types: BTreeSet<&str> =
-        payloads.iter().filter_map(|payload| EVENT_TYPES.iter().copied().find(|name| *name == payload.name)).collect();
-    assert_eq!(types.into_iter().collect::<Vec<_>>(), EVENT_TYPES);
-    for payload in &payloads {
-        if EVENT_TYPES.contains(&payload.name.as_str()) {
-            let body: Value = serde_json::from_str(&payload.text).unwrap();
-            assert_eq!(body["type"], payload.name, "the file is named after its type");
-        }
-    }
-
-    let names: BTreeSet<&str> = payloads.iter().map(|payload| payload.name.as_str()).collect();
-    for file in files().iter().filter_map(|path| path.file_name()?.to_str()) {
-        let Some(name) = file.strip_suffix(".event.json") else { continue };
-        assert!(names.contains(name), "`{file}` has no payload");
-    }
+    CLERK.check_that_nothing_is_without_a_payload(EVENT_TYPES);
 }
 
 #[test]
 fn the_attempts_own_time_is_used_only_where_the_body_has_no_clock() {
-    // Two attempts of one event, an hour apart, say the same: only then does it not matter which one arrives.
-    for payload in payloads() {
-        let at = |secs| {
-            let verified = Verified::recorded("msg_1", Timestamp::from_secs(secs), payload.text.as_bytes());
-            clerk().parse(&verified, &ours())
-        };
-        let (first, retried) = (at(SENT_AT_SECS), at(SENT_AT_SECS + 3600));
-        let has_clock = !matches!(payload.name.as_str(), "flat.without_any_timestamp" | "quirk.no_time_at_all");
-        assert_eq!(first == retried, has_clock, "{}", payload.name);
-    }
+    CLERK.check_that_attempts_say_the_same_but_for(&["flat.without_any_timestamp", "quirk.no_time_at_all"]);
 }
 
 #[test]
@@ -384,31 +336,23 @@ fn bodies_that_cannot_be_read_say_exactly_why() {
             "reading `subscription.updated`: `plan` is not a text",
         ),
     ];
-    let mut wrong = Vec::new();
-    for (body, event_type, cause) in cases {
-        let expected = ParseError { event_type: event_type.map(str::to_owned), cause: (*cause).to_owned() };
-        let read = parse("msg_1", body);
-        if read != Err(expected) {
-            let body: String = String::from_utf8_lossy(body).chars().take(120).collect();
-            wrong.push(format!("{body}\n  expected {cause:?}\n  read     {read:?}"));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    CLERK.check_causes(cases);
 }
 
 #[test]
 fn of_a_field_that_is_there_twice_the_last_counts() {
-    let read = parse("msg_1", br#"{"type":"user.created","type":"user.deleted","data":{"id":"user_1","id":"user_2"}}"#);
+    let read =
+        CLERK.parse("msg_1", br#"{"type":"user.created","type":"user.deleted","data":{"id":"user_1","id":"user_2"}}"#);
     let Ok(Parsed::Event(event)) = read else { panic!("{read:?}") };
     assert_eq!((event.event_type.as_str(), event.payer), ("user.deleted", Payer::from_key("user:user_2")));
 }
 
 #[test]
 fn a_payload_cut_short_anywhere_is_unreadable_and_says_so() {
-    for payload in payloads() {
-        let body = compact(&payload.text);
+    for payload in CLERK.payloads() {
+        let body = payload.body().to_string();
         for end in 0..body.len() {
-            let error = parse("msg_1", &body.as_bytes()[..end]).unwrap_err();
+            let error = CLERK.parse("msg_1", &body.as_bytes()[..end]).unwrap_err();
             assert_eq!(error.event_type, None, "{} cut at {end}", payload.name);
             let is_cut = ["reading the envelope: EOF while parsing", "reading the envelope: invalid number"];
             assert!(
@@ -421,146 +365,13 @@ fn a_payload_cut_short_anywhere_is_unreadable_and_says_so() {
     }
 }
 
-/// What stands in for a scalar of a payload.
-fn odd_values() -> [Value; 12] {
-    [
-        Value::Null,
-        json!(""),
-        json!(0),
-        json!(-1),
-        json!(1e300),
-        json!(u64::MAX),
-        json!(i64::MIN),
-        json!(true),
-        json!([]),
-        json!({}),
-        json!("\u{0}'\"; DROP TABLE records; --"),
-        json!("4242424242424242"),
-    ]
-}
-
-/// Calls `with` for every payload with every one of its scalars replaced by every odd value.
-fn for_every_odd_payload(mut with: impl FnMut(&str, &[u8])) {
-    for payload in payloads() {
-        let body: Value = serde_json::from_str(&payload.text).unwrap();
-        for pointer in scalars(&body) {
-            for odd in odd_values() {
-                let mut changed = body.clone();
-                let what = format!("{} with {pointer} = {odd}", payload.name);
-                *changed.pointer_mut(&pointer).unwrap() = odd;
-                with(&what, &serde_json::to_vec(&changed).unwrap());
-            }
-        }
-    }
-}
-
 #[test]
 fn no_scalar_replaced_by_anything_makes_reading_panic() {
-    let mut read = 0;
-    let mut unreadable = 0;
-    for_every_odd_payload(|what, body| match std::panic::catch_unwind(|| parse("msg_1", body)) {
-        Ok(Ok(_)) => read += 1,
-        Ok(Err(_)) => unreadable += 1,
-        Err(_) => panic!("reading panicked: {what}"),
-    });
-    // Both happen thousands of times, or the replacements did not reach what they were meant for.
-    assert!(read > 10_000 && unreadable > 1_000, "{read} read, {unreadable} unreadable");
+    CLERK.check_that_reading_never_panics();
 }
 
-/// An event that can be read but not stored would be answered 503 and come back for a day.
 #[cfg(feature = "sqlite")]
 #[test]
 fn whatever_can_be_read_can_be_stored() {
-    use std::collections::HashSet;
-
-    use plangate::store::Outcome;
-    use plangate::store::sqlite::SqliteStore;
-
-    let now = Timestamp::from_secs(SENT_AT_SECS);
-    let mut store = SqliteStore::in_memory().unwrap();
-    let mut seen = HashSet::new();
-    for_every_odd_payload(|what, body| {
-        // Most scalars are not read at all: what reads the same is stored the same. What cannot be read is one body as
-        // good as another.
-        let reading = parse("msg_1", body).map_err(|error| error.event_type);
-        if !seen.insert(format!("{reading:?}")) {
-            return;
-        }
-        // A few at a time, for a store of thousands of records for one payer is slow to read back.
-        if seen.len() % 50 == 0 {
-            store = SqliteStore::in_memory().unwrap();
-        }
-        let verified = Verified::recorded(format!("msg_{}", seen.len()), now, body);
-        let parsed = clerk().parse(&verified, &ours());
-        let (outcome, _) =
-            store.deliver("clerk", &verified, &parsed, now).unwrap_or_else(|error| panic!("{what}: {error}"));
-        match parsed {
-            Ok(Parsed::Event(_)) => assert!(matches!(outcome, Outcome::Stored | Outcome::Stale), "{what}: {outcome:?}"),
-            Ok(Parsed::Ignored { .. }) => assert_eq!(outcome, Outcome::Ignored, "{what}"),
-            Err(_) => assert_eq!(outcome, Outcome::DeadLetter, "{what}"),
-        }
-    });
-    assert!(seen.len() > 2_000, "{} different readings", seen.len());
-}
-
-struct Payload {
-    name: String,
-    path: PathBuf,
-    text: String,
-}
-
-fn payloads() -> Vec<Payload> {
-    let payload = |path: PathBuf| {
-        let name = path.file_name()?.to_str()?.strip_suffix(".json").filter(|name| !name.ends_with(".event"))?;
-        Some(Payload { name: name.to_owned(), text: fs::read_to_string(&path).unwrap(), path: path.clone() })
-    };
-    let payloads: Vec<_> = files().into_iter().filter_map(payload).collect();
-    assert!(payloads.len() > 100, "the payloads are not where they were");
-    payloads
-}
-
-fn files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/clerk");
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    files
-}
-
-fn clerk() -> &'static dyn Provider {
-    named("clerk").unwrap()
-}
-
-fn ours() -> Ours {
-    Ours { clerk_instance_id: Some(INSTANCE.to_owned()), ..Ours::default() }
-}
-
-fn parse(event_id: &str, body: &[u8]) -> Result<Parsed, ParseError> {
-    clerk().parse(&Verified::recorded(event_id, Timestamp::from_secs(SENT_AT_SECS), body), &ours())
-}
-
-/// What was read, as the expected files have it.
-fn read(name: &str, body: &[u8]) -> Value {
-    match parse(&format!("msg_{name}"), body) {
-        Ok(Parsed::Event(event)) => serde_json::to_value(event).unwrap(),
-        Ok(Parsed::Ignored { event_type, reason }) => json!({"ignored": event_type, "reason": reason.as_str()}),
-        Err(error) => panic!("{name}: {error}"),
-    }
-}
-
-fn compact(json: &str) -> String {
-    serde_json::from_str::<Value>(json).unwrap().to_string()
-}
-
-/// JSON pointers to everything that is neither an object nor an array.
-fn scalars(value: &Value) -> Vec<String> {
-    let below = |key: &str, value: &Value| -> Vec<String> {
-        scalars(value).into_iter().map(|rest| format!("/{}{rest}", key.replace('~', "~0").replace('/', "~1"))).collect()
-    };
-    match value {
-        Value::Object(entries) => entries.iter().flat_map(|(key, value)| below(key, value)).collect(),
-        Value::Array(entries) => {
-            entries.iter().enumerate().flat_map(|(index, value)| below(&index.to_string(), value)).collect()
-        }
-        _ => vec![String::new()],
-    }
+    CLERK.check_odd_payloads();
 }

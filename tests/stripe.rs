@@ -23,20 +23,16 @@ mod api;
 mod lifecycle;
 #[path = "stripe/signature.rs"]
 mod signature;
-
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+mod told;
 
 use plangate::delivery::Verified;
-use plangate::event::{Event, ParseError, Parsed, Version};
+use plangate::event::{Event, Parsed, Version};
 use plangate::payer::{MAX_PAYER_ID_BYTES, Payer};
-use plangate::provider::{Environment, Ours, Provider, named};
+use plangate::provider::{Environment, Ours, Provider};
 use plangate::time::Timestamp;
 use serde_json::{Value, json};
 
-/// When the attempts are signed: later than anything in the bodies, so that it shows where it is used.
-const SENT_AT_SECS: i64 = 1_795_009_999;
+use told::{SENT_AT_SECS, STRIPE};
 
 /// Every type of event that concerns billing.
 const EVENT_TYPES: &[&str] = &[
@@ -96,48 +92,17 @@ const EVENT_TYPES: &[&str] = &[
 
 #[test]
 fn every_body_is_read_into_the_expected_event() {
-    let rewrite = std::env::var_os("PLANGATE_REWRITE_EXPECTED").is_some();
-    let mut wrong = Vec::new();
-    for payload in payloads() {
-        let read = read(&payload.name, payload.text.as_bytes());
-        let expected_path = payload.path.with_extension("event.json");
-        if rewrite {
-            fs::write(&expected_path, format!("{}\n", serde_json::to_string_pretty(&read).unwrap())).unwrap();
-        }
-        let expected = fs::read_to_string(&expected_path).unwrap_or_else(|error| panic!("{}: {error}", payload.name));
-        let expected: Value = serde_json::from_str(&expected).unwrap();
-        if read != expected {
-            wrong.push(format!("{}\n  expected {expected}\n  read     {read}", payload.name));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    STRIPE.check_payloads();
 }
 
 #[test]
 fn every_type_has_a_body_and_every_expectation_has_one_too() {
-    let payloads = payloads();
-    let names: BTreeSet<&str> = payloads.iter().map(|payload| payload.name.as_str()).collect();
-    for event_type in EVENT_TYPES {
-        let payload = payloads.iter().find(|payload| payload.name == *event_type);
-        let body: Value = serde_json::from_str(&payload.unwrap_or_else(|| panic!("{event_type}")).text).unwrap();
-        assert_eq!(body["type"], *event_type, "the file is named after its type");
-    }
-    for file in files().iter().filter_map(|path| path.file_name()?.to_str()) {
-        let Some(name) = file.strip_suffix(".event.json") else { continue };
-        assert!(names.contains(name), "`{file}` has no body");
-    }
+    STRIPE.check_that_nothing_is_without_a_payload(EVENT_TYPES);
 }
 
 #[test]
 fn the_attempts_own_time_is_used_only_where_the_body_has_no_clock() {
-    for payload in payloads() {
-        let at = |secs| {
-            let verified = Verified::recorded("evt_1", Timestamp::from_secs(secs), payload.text.as_bytes());
-            stripe().parse(&verified, &Ours::default())
-        };
-        let (first, retried) = (at(SENT_AT_SECS), at(SENT_AT_SECS + 3600));
-        assert_eq!(first == retried, payload.name != "envelope.no_created", "{}", payload.name);
-    }
+    STRIPE.check_that_attempts_say_the_same_but_for(&["envelope.no_created"]);
 }
 
 #[test]
@@ -215,15 +180,7 @@ fn bodies_that_cannot_be_read_say_exactly_why() {
             "reading `checkout.session.completed`: a payment without an id",
         ),
     ];
-    let mut wrong = Vec::new();
-    for (body, event_type, cause) in cases {
-        let expected = ParseError { event_type: event_type.map(str::to_owned), cause: (*cause).to_owned() };
-        let read = parse("evt_1", body);
-        if read != Err(expected) {
-            wrong.push(format!("{}\n  expected {cause:?}\n  read     {read:?}", String::from_utf8_lossy(body)));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    STRIPE.check_causes(cases);
 }
 
 #[test]
@@ -336,7 +293,9 @@ fn within_a_second_events_are_ordered_by_what_they_say() {
         for (name, value) in fields.as_object().unwrap() {
             body["data"]["object"][name] = value.clone();
         }
-        let Ok(Parsed::Event(event)) = parse(event_id, body.to_string().as_bytes()) else { panic!("{event_type}") };
+        let Ok(Parsed::Event(event)) = STRIPE.parse(event_id, body.to_string().as_bytes()) else {
+            panic!("{event_type}")
+        };
         event.records[0].version.clone()
     };
     for (what, first, next) in &cases {
@@ -349,129 +308,24 @@ fn within_a_second_events_are_ordered_by_what_they_say() {
     assert_eq!(two.as_str().strip_suffix(".evt_1"), three.as_str().strip_suffix(".evt_2"));
 }
 
-/// What stands in for a scalar of a body.
-fn odd_values() -> [Value; 11] {
-    [
-        Value::Null,
-        json!(""),
-        json!(0),
-        json!(-1),
-        json!(1e300),
-        json!(u64::MAX),
-        json!(i64::MIN),
-        json!(true),
-        json!([]),
-        json!({}),
-        json!("\u{0}'\"; DROP TABLE records; --"),
-    ]
-}
-
-/// Every body with every one of its scalars replaced by every odd value: it is read or refused, and stored either way.
 #[cfg(feature = "sqlite")]
 #[test]
 fn whatever_stands_in_a_body_is_read_or_refused_and_stored() {
-    use std::collections::HashSet;
-
-    use plangate::store::Outcome;
-    use plangate::store::sqlite::SqliteStore;
-
-    let now = Timestamp::from_secs(SENT_AT_SECS);
-    let mut store = SqliteStore::in_memory().unwrap();
-    let mut seen = HashSet::new();
-    for payload in payloads() {
-        let body: Value = serde_json::from_str(&payload.text).unwrap();
-        for pointer in scalars(&body) {
-            for odd in odd_values() {
-                let mut changed = body.clone();
-                *changed.pointer_mut(&pointer).unwrap() = odd;
-                let changed = changed.to_string();
-                let reading = parse("evt_1", changed.as_bytes()).map_err(|error| error.event_type);
-                if !seen.insert(format!("{reading:?}")) {
-                    continue;
-                }
-                if seen.len() % 50 == 0 {
-                    store = SqliteStore::in_memory().unwrap();
-                }
-                let verified = Verified::recorded(format!("evt_{}", seen.len()), now, changed.as_bytes());
-                let parsed = stripe().parse(&verified, &Ours::default());
-                let (outcome, _) = store
-                    .deliver("stripe", &verified, &parsed, now)
-                    .unwrap_or_else(|error| panic!("{} at {pointer}: {error}", payload.name));
-                let expected: &[Outcome] = match parsed {
-                    Ok(Parsed::Event(_)) => &[Outcome::Stored, Outcome::Stale],
-                    Ok(Parsed::Ignored { .. }) => &[Outcome::Ignored],
-                    Err(_) => &[Outcome::DeadLetter],
-                };
-                assert!(expected.contains(&outcome), "{} at {pointer}: {outcome:?}", payload.name);
-            }
-        }
-    }
-    assert!(seen.len() > 1_000, "{} different readings", seen.len());
-}
-
-struct Payload {
-    name: String,
-    path: PathBuf,
-    text: String,
-}
-
-fn payloads() -> Vec<Payload> {
-    let payload = |path: PathBuf| {
-        let name = path.file_name()?.to_str()?.strip_suffix(".json").filter(|name| !name.ends_with(".event"))?;
-        Some(Payload { name: name.to_owned(), text: fs::read_to_string(&path).unwrap(), path: path.clone() })
-    };
-    let payloads: Vec<_> = files().into_iter().filter_map(payload).collect();
-    assert!(payloads.len() > 100, "the bodies are not where they were");
-    payloads
-}
-
-fn files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/stripe");
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    files
+    STRIPE.check_odd_payloads();
 }
 
 fn payload(name: &str) -> Value {
-    let payload = payloads().into_iter().find(|payload| payload.name == name);
-    serde_json::from_str(&payload.unwrap().text).unwrap()
+    STRIPE.payloads().into_iter().find(|payload| payload.name == name).unwrap().body()
 }
 
 fn stripe() -> &'static dyn Provider {
-    named("stripe").unwrap()
-}
-
-fn parse(event_id: &str, body: &[u8]) -> Result<Parsed, ParseError> {
-    stripe().parse(&Verified::recorded(event_id, Timestamp::from_secs(SENT_AT_SECS), body), &Ours::default())
+    STRIPE.provider()
 }
 
 #[track_caller]
 fn event_of(body: &Value) -> Event {
-    match parse("evt_1", body.to_string().as_bytes()) {
+    match STRIPE.parse("evt_1", body.to_string().as_bytes()) {
         Ok(Parsed::Event(event)) => event,
         other => panic!("{other:?}"),
-    }
-}
-
-/// What was read, as the expected files have it.
-fn read(name: &str, body: &[u8]) -> Value {
-    match parse("evt_1Qa", body) {
-        Ok(Parsed::Event(event)) => serde_json::to_value(event).unwrap(),
-        Ok(Parsed::Ignored { event_type, reason }) => json!({"ignored": event_type, "reason": reason.as_str()}),
-        Err(error) => panic!("{name}: {error}"),
-    }
-}
-
-/// JSON pointers to everything that is neither an object nor an array.
-fn scalars(value: &Value) -> Vec<String> {
-    let below = |key: &str, value: &Value| -> Vec<String> {
-        scalars(value).into_iter().map(|rest| format!("/{}{rest}", key.replace('~', "~0").replace('/', "~1"))).collect()
-    };
-    match value {
-        Value::Object(entries) => entries.iter().flat_map(|(key, value)| below(key, value)).collect(),
-        Value::Array(entries) => {
-            entries.iter().enumerate().flat_map(|(index, value)| below(&index.to_string(), value)).collect()
-        }
-        _ => vec![String::new()],
     }
 }

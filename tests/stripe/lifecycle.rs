@@ -1,18 +1,13 @@
 //! What a payer does at Stripe, and what is decided about it at given times.
 
-use plangate::catalog::Catalog;
-use plangate::decide::{Policy, decide};
-use plangate::delivery::Verified;
-use plangate::payer::Payer;
-use plangate::provider::Ours;
+use plangate::decide::Policy;
 use plangate::question::Asked;
 use plangate::store::Outcome;
-use plangate::store::sqlite::SqliteStore;
 use plangate::time::Timestamp;
 use rusqlite::types::Value as Stored;
 use serde_json::{Value, json};
 
-use super::stripe;
+use super::told::{self, STRIPE, check_every_order};
 
 const DAY: i64 = 86_400;
 /// The start of 2026, in seconds.
@@ -22,20 +17,13 @@ const CREATED: &str = "customer.subscription.created";
 const UPDATED: &str = "customer.subscription.updated";
 const DELETED: &str = "customer.subscription.deleted";
 
-const PLANS: &str = r#"{
-  "pro": {"ids": {"stripe": ["price_pro"]}},
-  "seo": {"ids": {"stripe": ["prod_seo"]}},
-  "book": {"ids": {"stripe": ["price_book"]}}
-}"#;
-
 /// An event, `at` seconds after [`T`].
-fn event(id: &str, event_type: &str, at: i64, object: Value, previous: Option<Value>) -> String {
+fn event(id: &str, event_type: &str, at: i64, object: Value, previous: Option<Value>) -> Value {
     let mut data = json!({"object": object});
     if let Some(previous) = previous {
         data["previous_attributes"] = previous;
     }
     json!({"id": id, "object": "event", "type": event_type, "created": T + at, "livemode": true, "data": data})
-        .to_string()
 }
 
 fn item(id: &str, price: &str, product: &str, from: i64, to: i64) -> Value {
@@ -68,48 +56,33 @@ fn invoice(status: &str, attempts: u32) -> Value {
         "parent": {"subscription_details": {"subscription": "sub_1", "metadata": {"userId": "user_1"}}}})
 }
 
-struct Shop {
-    store: SqliteStore,
-    catalog: Catalog,
-    policy: Policy,
-}
+/// A shop that is asked as the API is, at times counted from [`T`].
+struct Shop(told::Shop);
 
 impl Shop {
     fn new() -> Self {
-        let catalog = Catalog::parse(PLANS).unwrap();
-        Self { store: SqliteStore::in_memory().unwrap(), catalog, policy: Policy::default() }
+        Self(told::Shop::new(
+            STRIPE,
+            &json!({
+                "pro": {"ids": {"stripe": ["price_pro"]}},
+                "seo": {"ids": {"stripe": ["prod_seo"]}},
+                "book": {"ids": {"stripe": ["price_book"]}},
+            }),
+        ))
     }
 
     #[track_caller]
-    fn deliver(&mut self, body: &str) -> Outcome {
-        let id: Value = serde_json::from_str(body).unwrap();
-        let now = Timestamp::from_secs(T + 1000 * DAY);
-        let verified = Verified::recorded(id["id"].as_str().unwrap(), now, body.as_bytes());
-        let parsed = stripe().parse(&verified, &Ours::default());
-        assert!(parsed.is_ok(), "{parsed:?}");
-        self.store.deliver("stripe", &verified, &parsed, now).unwrap().0
+    fn deliver(&mut self, body: &Value) -> Outcome {
+        self.0.deliver(body["id"].as_str().unwrap(), body)
     }
 
-    /// The decision about a plan at a time, as `allowed reason`; with nothing asked, about any paid plan.
-    fn decision(&self, query: &str, at: i64) -> (bool, String) {
-        let now = Timestamp::from_secs(T + at);
-        let payer = Payer::from_key("user:user_1").unwrap();
-        let snapshots = self.store.snapshots((&payer, None), now).unwrap();
-        let question = Asked::from_query(query).unwrap().questions.remove(0);
-        let decision = decide(&snapshots, &self.catalog, &self.policy, &question, now);
-        (decision.allowed, serde_json::to_value(decision.reason).unwrap().as_str().unwrap().to_owned())
-    }
-
+    /// The decision about a plan at a time; with nothing asked, about any paid plan.
     #[track_caller]
     fn check(&self, query: &str, at: i64, allowed: bool, reason: &str) {
-        assert_eq!(self.decision(query, at), (allowed, reason.to_owned()), "{query} at {at}");
-    }
-
-    fn rows(&self, sql: &str) -> Vec<Vec<Stored>> {
-        let mut statement = self.store.connection().prepare(sql).unwrap();
-        let columns = statement.column_count();
-        let rows = statement.query_map([], |row| (0..columns).map(|column| row.get(column)).collect()).unwrap();
-        rows.collect::<Result<_, _>>().unwrap()
+        let question = Asked::from_query(query).unwrap().questions.remove(0);
+        let decision = self.0.decision_about("user:user_1", &question, Timestamp::from_secs(T + at));
+        let told = serde_json::to_value(decision.reason).unwrap();
+        assert_eq!((decision.allowed, told.as_str()), (allowed, Some(reason)), "{query} at {at}");
     }
 
     fn texts(&self, sql: &str) -> Vec<String> {
@@ -118,12 +91,12 @@ impl Shop {
             Stored::Integer(number) => number.to_string(),
             _ => "-".to_owned(),
         };
-        self.rows(sql).iter().map(|row| row.iter().map(text).collect::<Vec<_>>().join(" ")).collect()
+        self.0.rows(sql).iter().map(|row| row.iter().map(text).collect::<Vec<_>>().join(" ")).collect()
     }
 }
 
 /// Bought, renewed, canceled, over.
-fn bought_to_ended() -> Vec<String> {
+fn bought_to_ended() -> Vec<Value> {
     let first = [pro(0, 30 * DAY)];
     let second = [pro(30 * DAY, 60 * DAY)];
     let canceling = json!({"cancel_at_period_end": true, "cancel_at": T + 60 * DAY, "canceled_at": T + 50 * DAY});
@@ -177,34 +150,15 @@ fn bought_renewed_canceled_and_over() {
 fn every_order_of_a_lifecycle_ends_alike() {
     let mut events = bought_to_ended();
     events.push(event("evt_3", "invoice.paid", 30 * DAY, invoice("paid", 2), None));
-    let tables = ["SELECT * FROM records ORDER BY id", "SELECT * FROM payments ORDER BY id"];
-    let play = |order: &[usize]| {
+    check_every_order(&events, 2, |events| {
         let mut shop = Shop::new();
-        for index in order {
-            shop.deliver(&events[*index]);
+        for body in events {
+            shop.deliver(body);
         }
-        tables.map(|sql| shop.rows(sql))
-    };
-    let expected = play(&[0, 1, 2, 3, 4, 5]);
-    assert!(expected.iter().all(|rows| rows.len() == 1));
-    let mut order = [0, 1, 2, 3, 4, 5];
-    let mut orders = 0;
-    permute(&mut order, 0, &mut |order| {
-        assert_eq!(play(order), expected, "{order:?}");
-        orders += 1;
+        let rows = |table: &str| shop.0.rows(&format!("SELECT * FROM {table}")).len();
+        assert_eq!((rows("records"), rows("payments")), (1, 1));
+        shop.0
     });
-    assert_eq!(orders, 720);
-}
-
-fn permute(order: &mut [usize], from: usize, with: &mut impl FnMut(&[usize])) {
-    if from == order.len() {
-        return with(order);
-    }
-    for index in from..order.len() {
-        order.swap(from, index);
-        permute(order, from + 1, with);
-        order.swap(from, index);
-    }
 }
 
 #[test]
@@ -262,10 +216,10 @@ fn past_due_grants_for_the_days_of_grace_and_again_once_paid() {
     // The period that was paid for is over, and no days of grace are set.
     shop.check("plan=pro", 30 * DAY + 3600, false, "past_due");
     // Days of grace count from when the charge was due, which further attempts do not move.
-    shop.policy = Policy::new(24, 40);
+    shop.0.policy = Policy::new(24, 40);
     shop.check("plan=pro", 70 * DAY - 1, true, "past_due_grace");
     shop.check("plan=pro", 70 * DAY, false, "past_due");
-    shop.policy = Policy::default();
+    shop.0.policy = Policy::default();
 
     shop.deliver(&status("evt_4", 40 * DAY, "unpaid", "past_due"));
     shop.check("plan=pro", 40 * DAY, false, "unpaid");

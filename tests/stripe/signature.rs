@@ -8,13 +8,14 @@ use plangate::provider::Ours;
 use plangate::secret::{Secret, SecretError};
 use plangate::time::Timestamp;
 
-use super::{SENT_AT_SECS, payload, stripe};
+use super::told::STRIPE;
+use super::{payload, stripe};
 
 /// The body and the secret of the tests of stripe-node, stripe-python and stripe-go.
 const BODY: &str = "{\n  \"id\": \"evt_test_webhook\",\n  \"object\": \"event\"\n}";
 const SECRET: &str = "whsec_test_secret";
 const OTHER_SECRET: &str = "whsec_test_secret_old";
-const NOW: i64 = SENT_AT_SECS;
+const NOW: i64 = 1_795_009_999;
 
 fn secret(text: &str) -> Secret {
     stripe().parse_secret("STRIPE_WEBHOOK_SECRET", text).unwrap()
@@ -150,23 +151,8 @@ fn the_whole_text_is_the_key() {
 
 #[test]
 fn a_delivery_with_any_byte_changed_is_refused() {
-    let body = payload("customer.subscription.deleted").to_string().into_bytes();
-    let header = format!("t={NOW},v1={}", signed("1795009999", &body, SECRET));
-    assert!(verify(&header, &body, &[SECRET]).is_ok());
-    for index in 0..body.len() {
-        let mut changed = body.clone();
-        changed[index] ^= 1;
-        assert_eq!(verify(&header, &changed, &[SECRET]), Err(VerifyError::NoMatchingSignature), "byte {index}");
-    }
-    for cut in [&body[1..], &body[..body.len() - 1], b""] {
-        assert_eq!(verify(&header, cut, &[SECRET]), Err(VerifyError::NoMatchingSignature));
-    }
-    for index in 0..header.len() {
-        let mut changed = header.clone().into_bytes();
-        changed[index] ^= 1;
-        let changed = String::from_utf8(changed).unwrap();
-        assert!(verify(&changed, &body, &[SECRET]).is_err(), "byte {index}: {changed}");
-    }
+    let body = payload("customer.subscription.deleted").to_string();
+    STRIPE.check_that_every_byte_counts(&secret(SECRET), body.as_bytes(), Timestamp::from_secs(NOW));
 }
 
 #[test]
