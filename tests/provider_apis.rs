@@ -27,7 +27,7 @@ use plangate::store::sqlite::SqliteStore;
 use plangate::time::Timestamp;
 use serde_json::{Value, json};
 
-use told::{at, teller};
+use told::{at, odd_values, pointers, teller};
 
 const PROVIDERS: [&str; 3] = ["lemonsqueezy", "paddle", "polar"];
 const READ_AT: &str = "2026-12-01T00:00:00Z";
@@ -495,28 +495,20 @@ fn the_sandbox_has_its_own_address_unless_one_is_set() {
 
 #[test]
 fn whatever_stands_in_a_page_is_read_or_refused() {
-    let odd = [
-        Value::Null,
-        json!(""),
-        json!(-1),
-        json!(1e300),
-        json!(u64::MAX),
-        json!(true),
-        json!([]),
-        json!({}),
-        json!([null]),
-    ];
+    let odd = odd_values();
     for provider in PROVIDERS {
         let page = page(provider);
         let (mut read, mut refused) = (0, 0);
         for pointer in pointers(&page) {
             for odd in &odd {
+                // A list that is put in brings entries of its own.
+                let entries = odd.as_array().map_or(0, Vec::len) as u64;
                 let mut changed = page.clone();
                 *changed.pointer_mut(&pointer).unwrap() = odd.clone();
                 match api(provider).read_page("live", None, &changed.to_string(), Timestamp::from_secs(1)) {
                     Ok((reading, next)) => {
                         read += 1;
-                        assert!(reading.unreadable <= 2, "one entry spoils no other: {pointer} = {odd}");
+                        assert!(reading.unreadable <= entries.max(2), "one entry spoils no other: {pointer} = {odd}");
                         if let Some(next) = next {
                             assert!(
                                 api(provider).page_path("live", Some(&next)).is_some(),
@@ -528,18 +520,6 @@ fn whatever_stands_in_a_page_is_read_or_refused() {
                 }
             }
         }
-        assert!(read > 300 && refused > 5, "{provider}: {read} read, {refused} refused");
+        assert!(read > 1_400 && refused > 45, "{provider}: {read} read, {refused} refused");
     }
-}
-
-/// The place of every value.
-fn pointers(value: &Value) -> Vec<String> {
-    let children: Vec<(String, &Value)> = match value {
-        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), value)).collect(),
-        Value::Array(entries) => entries.iter().enumerate().map(|(n, value)| (n.to_string(), value)).collect(),
-        _ => Vec::new(),
-    };
-    let below =
-        children.iter().flat_map(|(name, child)| pointers(child).into_iter().map(move |rest| format!("/{name}{rest}")));
-    std::iter::once(String::new()).chain(below).collect()
 }
