@@ -312,14 +312,6 @@ fn shop() -> Shop {
     Shop::new(PADDLE, &plans())
 }
 
-fn played(events: &[(&'static str, Value)]) -> Shop {
-    let mut shop = shop();
-    for (id, body) in events {
-        shop.deliver(id, body);
-    }
-    shop
-}
-
 fn event(event_type: &str, time: &str, data: Value) -> Value {
     json!({"event_id": "evt", "event_type": event_type, "occurred_at": time, "notification_id": "ntf", "data": data})
 }
@@ -393,7 +385,7 @@ fn every_order_of_a_lifecycle_ends_alike() {
         "payments": [{"payment_attempt_id": "pat_1", "status": "captured", "amount": "1000", "created_at": "2026-01-01T00:00:00Z"}]});
     events.push(("e5", event("transaction.completed", "2026-01-01T00:00:04Z", done)));
     check_every_order(&events, 2, |events| {
-        let shop = played(events);
+        let shop = shop().told(events);
         shop.check("user:user_1", "pro", "2026-02-20T00:00:00Z", (false, Reason::Expired));
         shop
     });
@@ -489,7 +481,7 @@ fn every_item_counts_and_one_that_was_taken_off_is_over_in_every_order() {
     let held = [&["pro"][..], &["pro", "addon"], &["addon", "lifetime"], &["pro"]];
     for (last, expected) in held.iter().enumerate() {
         for order in permutations(&events[..=last]) {
-            let shop = played(&order);
+            let shop = shop().told(&order);
             for plan in ["pro", "addon", "lifetime"] {
                 let decision = shop.decision("user:user_1", plan, at("2026-01-20T00:00:00Z"));
                 assert_eq!(decision.allowed, expected.contains(&plan), "{plan} after {} events", last + 1);

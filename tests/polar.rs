@@ -259,14 +259,6 @@ fn shop() -> Shop {
     Shop::new(POLAR, &plans())
 }
 
-fn played(events: &[(&'static str, Value)]) -> Shop {
-    let mut shop = shop();
-    for (id, body) in events {
-        shop.deliver(id, body);
-    }
-    shop
-}
-
 fn event(event_type: &str, time: &str, data: &Value) -> Value {
     json!({"type": event_type, "timestamp": time, "data": data})
 }
@@ -337,7 +329,7 @@ fn a_cancellation_taken_back_grants_on() {
 #[test]
 fn every_order_of_a_lifecycle_ends_alike() {
     check_every_order(&lifecycle(), 1, |events| {
-        let shop = played(events);
+        let shop = shop().told(events);
         shop.check("user:user_1", "pro", "2026-02-20T00:00:00Z", (false, Reason::Expired));
         shop
     });
@@ -353,7 +345,7 @@ fn an_end_wins_over_what_else_was_told_at_that_moment() {
         ("e3", subscription("revoked", time, "canceled", FIRST, over())),
     ];
     check_every_order(&events, 1, |events| {
-        let shop = played(events);
+        let shop = shop().told(events);
         shop.check("user:user_1", "pro", "2026-01-11T00:00:00Z", (false, Reason::Expired));
         shop
     });
@@ -427,11 +419,11 @@ fn what_was_bought_once_is_held_for_good_and_a_refund_is_a_payment_of_it() {
     pending.deliver("e1", &events[0].1);
     pending.check("user:user_1", "lifetime", "2026-01-02T00:00:00Z", (false, Reason::NoSubscription));
     check_every_order(&events, 3, |events| {
-        let shop = played(events);
+        let shop = shop().told(events);
         shop.check("user:user_1", "lifetime", "2036-01-01T00:00:00Z", (true, Reason::Active));
         shop
     });
-    let state = played(&events).state();
+    let state = shop().told(&events).state();
     let has = |row: &str, words: &[&str]| words.iter().all(|word| row.contains(&format!("\"{word}\"")));
     assert!(state.iter().any(|row| has(row, &["ord_1", "refunded"])));
     assert!(state.iter().any(|row| has(row, &["ref_1", "partially_refunded"])));

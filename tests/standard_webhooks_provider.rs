@@ -287,10 +287,7 @@ fn bought_renewed_canceled_over() {
 #[track_caller]
 fn check_every_order(events: &[(&'static str, Value)], rows: usize, ask: impl Fn(&Shop)) {
     told::check_every_order(events, rows, |events| {
-        let mut shop = shop();
-        for (id, body) in events {
-            shop.deliver(id, body);
-        }
+        let shop = shop().told(events);
         ask(&shop);
         shop
     });

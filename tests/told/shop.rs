@@ -85,6 +85,15 @@ impl Shop {
         self.take(&Verified::recorded(event_id, now, &bytes), now)
     }
 
+    /// Stores these bodies, each as the delivery of the id beside it.
+    #[track_caller]
+    pub fn told(mut self, events: &[(&str, Value)]) -> Self {
+        for (event_id, body) in events {
+            self.deliver(event_id, body);
+        }
+        self
+    }
+
     /// Stores a body, signed with this secret and verified, under the id that is then read from it.
     #[track_caller]
     pub fn deliver_signed(&mut self, secret: &Secret, body: &Value) -> Outcome {
