@@ -134,6 +134,11 @@ fn every_event_has_a_payload() {
 }
 
 #[test]
+fn the_attempts_own_time_is_never_used() {
+    LEMONSQUEEZY.check_that_attempts_say_the_same_but_for(&[]);
+}
+
+#[test]
 fn odd_values_neither_panic_nor_fail_to_be_stored() {
     LEMONSQUEEZY.check_odd_payloads();
 }

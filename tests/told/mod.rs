@@ -1,5 +1,5 @@
-//! What providers tell, for the tests of each: payload files with the events they must be read into, signed deliveries, and
-//! lifecycles played into the production statements.
+//! What providers tell, for the tests of each: payload files with the events they must be read into, signed deliveries,
+//! and lifecycles played into the production statements.
 #![allow(dead_code, unused_imports, reason = "not every test needs all of it")]
 
 #[cfg(feature = "sqlite")]
@@ -44,8 +44,8 @@ pub struct Teller {
     pub least: Least,
 }
 
-/// More than this there must be, or the payloads are not where they were, or what is put into them does not reach what it
-/// was meant for.
+/// More than this there must be, or the payloads are not where they were, or what is put into them does not reach what
+/// it was meant for.
 #[derive(Clone, Copy)]
 pub struct Least {
     pub payloads: usize,
