@@ -35,14 +35,15 @@ mod upkeep;
 use plangate::decide::Reason;
 use plangate::event::{IgnoredReason, Parsed};
 use plangate::provider::{Ours, named};
+use plangate::reduce::Reduced;
 use plangate::status::Status;
 use plangate::store::{Outcome, again, webhook};
 use plangate::time::{DAY_MS, Timestamp};
 use serde_json::{Value, json};
 
 use history::{
-    NOW, Sent, Shop, T, flat_event, free_item, identity_event, item, item_event, payer, payment_event, run_statement,
-    subscription_event, with,
+    NOW, Sent, Shop, T, add, flat_event, free_item, identity_event, item, item_event, payer, payment_event,
+    run_statement, subscription_event, with,
 };
 
 /// One delivery of each kind.
@@ -862,6 +863,24 @@ fn a_charge_that_failed_within_the_millisecond_of_one_that_was_paid_is_over() {
         payment_event("e2", T, "cpa_2", "cpay_1", "paid", T),
     ]);
     assert_eq!(shop.snapshot("user_1").failed_attempts, 0);
+}
+
+#[test]
+fn of_failures_at_one_time_the_providers_name_tells_the_last_and_then_the_id() {
+    let failed = |id: &str| payment_event(&format!("e_{id}"), T, id, "cpay_1", "failed", T);
+    let told = [("another", failed("cpa_9")), ("clerk", failed("cpa_1")), ("clerk", failed("cpa_2"))];
+    for order in [[0, 1, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let (mut shop, mut reduced) = (Shop::new(), Reduced::default());
+        for index in order {
+            let (provider, sent) = &told[index];
+            let now = Timestamp::from_millis(NOW);
+            shop.store.deliver(provider, &sent.verified(), &sent.parse(), now).unwrap();
+            add(&mut reduced, provider, &sent.event_id, &sent.parse());
+        }
+        let code = shop.snapshot("user_1").last_failure.unwrap().code;
+        assert_eq!(code.as_deref(), Some("cpa_2"), "{order:?}");
+        shop.agrees_with(&reduced);
+    }
 }
 
 #[test]
