@@ -23,7 +23,7 @@ use crate::time::Timestamp;
 const TOKENS: usize = 4_096;
 /// A snapshot has about 2 kB, so this is 8 MB of an isolate's 128.
 const SNAPSHOTS: usize = 4_096;
-/// Deliveries that this isolate stored.
+/// A delivery's id has some 40 bytes, so this is 100 kB.
 const STORED: usize = 1_024;
 /// How often a payer's page may make us ask the provider: Clerk takes 100 requests in 10 s from a development instance.
 const SYNC_MS: i64 = 2_000;

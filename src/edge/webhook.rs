@@ -26,7 +26,8 @@ struct Receipt<'a> {
 /// 1. The provider has a usable secret (503, so that the sender tries again once it has).
 /// 2. The body is at most [`MAX_BODY_BYTES`] long (413).
 /// 3. The signature fits (400).
-/// 4. From here on the sender may hang up: what is stored is copied as well, as what it sends again is a duplicate. One that this isolate stored before, and that the ledger knows, is only counted.
+/// 4. From here on the sender may hang up: what is stored is copied as well, as what it sends again is a duplicate. One that this
+///    isolate stored before, and that the ledger knows, is only counted.
 /// 5. The event is read; one that cannot be is kept whole. One D1 batch (503, so that the sender tries again).
 /// 6. The KV copy and this isolate's memory follow; without them the answer is as right, only slower. A duplicate has changed
 ///    nothing, so it does neither, unless the answer to an earlier attempt may have been lost here.
