@@ -1,6 +1,7 @@
 -- All that is needed to decide for one payer, as the one JSON text that KV also holds. ?3 now; D1 binds every number as
 -- REAL, which JSON would show. What is null in a record is left out, by the merge of RFC 7396: it is a fifth of what every check
--- reads that has nothing in memory. The records are put in as text before the last brace, as json() would read and write them all anew.
+-- reads that has nothing in memory. The records are put in as text before the last brace, as json() would read and write
+-- them all anew.
 iif(who.payer IS NULL, NULL, rtrim(json_object(
   'payer', who.payer,
   'version', coalesce(p.version, 0),
