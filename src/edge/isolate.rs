@@ -38,7 +38,7 @@ thread_local! {
     static TEXTS: RefCell<Map<*const str, JsValue>> = const { RefCell::new(Map::new()) };
     static ANSWER_LOST: Cell<bool> = const { Cell::new(false) };
     static SYNCED: RefCell<Memory<String, Timestamp>> = RefCell::new(Memory::new(SNAPSHOTS));
-    static DELIVERED: RefCell<Memory<String, Timestamp>> = RefCell::new(Memory::new(STORED));
+    static DELIVERED: RefCell<Memory<String, ()>> = RefCell::new(Memory::new(STORED));
     static REMEMBERED: RefCell<Memory<String, Remembered>> = RefCell::new(Memory::new(SNAPSHOTS));
 }
 
@@ -166,8 +166,8 @@ pub(super) fn is_stored(provider: &str, event_id: &str) -> bool {
     DELIVERED.with_borrow(|delivered| delivered.recall(delivery(provider, event_id).as_str()).is_some())
 }
 
-pub(super) fn remember_stored(provider: &str, event_id: &str, now: Timestamp) {
-    DELIVERED.with_borrow_mut(|delivered| delivered.remember(delivery(provider, event_id), now));
+pub(super) fn remember_stored(provider: &str, event_id: &str) {
+    DELIVERED.with_borrow_mut(|delivered| delivered.remember(delivery(provider, event_id), ()));
 }
 
 fn delivery(provider: &str, event_id: &str) -> String {

@@ -63,7 +63,7 @@ pub(super) async fn deliver(
     let outcome = row.outcome().as_string().ok_or_else(|| strange("the batch answered no outcome".into()))?;
     let outcome = Outcome::parse(&outcome).map_err(|error| strange(error.to_string()))?;
     if matches!(parsed, Ok(Parsed::Event(_))) {
-        isolate::remember_stored(provider, verified.event_id(), now);
+        isolate::remember_stored(provider, verified.event_id());
     }
     let is_tied = outcome != Outcome::Duplicate && row.detail().as_string().as_deref() == Some(store::TIED);
     Ok(Delivered { outcome, snapshot: answered.fresh(), is_tied })

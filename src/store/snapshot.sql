@@ -23,10 +23,12 @@ iif(who.payer IS NULL, NULL, rtrim(json_object(
       'period_start', period_start, 'period_end', period_end, 'interval', interval, 'cancel_at', cancel_at,
       'canceled_at', canceled_at, 'ended_at', ended_at, 'past_due_since', past_due_since, 'seats', seats,
       'failed_attempts', failed_attempts, 'last_failure_at', last_failure_at, 'refunded_at', (
-        SELECT max(q.occurred_at) FROM payments q
+        -- Searched by the index, as a payer may have many payments; by IN the two would be made a table first.
+        SELECT max(q.occurred_at) FROM (VALUES ('refunded'), ('disputed')) back
+        CROSS JOIN payments q ON q.payer = who.payer AND q.status = back.column1
         -- A subscription is paid for whole, with all its items.
-        -- A list that an index is searched by is made a table first. Nor is the key's first column to be searched by.
-        WHERE q.payer = who.payer AND +q.status IN ('refunded', 'disputed') AND q.record IN (kept.id, kept.subscription)
+        WHERE q.record IN (kept.id, kept.subscription)
+          -- Else the planner would take the key's first column.
           AND +q.provider = kept.provider
           -- Where no start of the period is told, the next charge begins one.
           AND (kept.period_start IS NOT NULL OR NOT EXISTS (
