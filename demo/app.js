@@ -291,7 +291,7 @@ async function shuffle() {
   result.dataset.verdict = isAlike ? "yes" : "no";
   byId("proof").replaceChildren(
     element("div", { className: "thirds" },
-      third(`${name}, before`, before, "Told in order, as it happened."),
+      third(`${name}, before`, before, "In order, as it happened."),
       third(`${name}, after`, last, `${again.length} deliveries again, shuffled: ${tally(again)}.`),
       third("Somebody new", newcomer, twin.length ? `${twin.length} deliveries of ${name}’s history, shuffled: ${tally(twin)}.` : `${name} has no history yet, and neither has the newcomer.`)),
     result);

@@ -4,8 +4,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { gzipSync } from "node:zlib";
-import { build as esbuild } from "esbuild";
-import { FEATURES, SMALL, binaryen, targetDir, thousands } from "./build-worker.mjs";
+import { FEATURES, SMALL, binaryen, esbuildPackage, targetDir, thousands } from "./build-worker.mjs";
 import { withLock } from "./lock.mjs";
 import { Failure, main, root, run, say } from "./run.mjs";
 import { wasmBindgen } from "./setup/build-tools.mjs";
@@ -70,6 +69,7 @@ async function bundle(parts, entry) {
     name: "plangate",
     setup: (build) => build.onResolve({ filter: /^plangate:/ }, (asked) => ({ path: places[asked.path] })),
   };
+  const { build: esbuild } = await esbuildPackage();
   await esbuild({
     entryPoints: [path.join(lib, "js", "core.js")],
     bundle: true,

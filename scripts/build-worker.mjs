@@ -8,7 +8,6 @@ import { closeSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, openSync, 
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { gzipSync } from "node:zlib";
-import { build as esbuild, transform } from "esbuild";
 import { withLock } from "./lock.mjs";
 import { Failure, root, run, say } from "./run.mjs";
 import { wasmBindgen } from "./setup/build-tools.mjs";
@@ -39,16 +38,19 @@ export const FEATURES = [
 ].map((feature) => `--enable-${feature}`);
 
 /**
- * How wasm-opt makes it small, once it is compressed. Nothing lies in the first KiB, the far end of the stack, so an address there
- * is never meant. A larger function of one caller is less as it is than within that caller, and functions of like names, which are
- * alike, are less beside one another: 7 % of the whole, together.
+ * How wasm-opt makes it small, once it is compressed: twice, as the first time leaves some for a second. Nothing lies in the first
+ * KiB, the far end of the stack, so an address there is never meant. A larger function of one caller is less as it is than within
+ * that caller, and functions of like names, which are alike, are less beside one another: 7 % of the whole, together.
  */
 export const SMALL = [
-  ...["-Oz", "--skip-pass=local-cse", "--low-memory-unused", "--one-caller-inline-max-function-size", "20"],
+  ...["-Oz", "-Oz", "--skip-pass=local-cse", "--low-memory-unused", "--one-caller-inline-max-function-size", "20"],
   ...["--reorder-functions-by-name", "--strip-debug", "--strip-producers", "--strip-target-features"],
 ];
 
 export const binaryen = (tool) => path.join(root, "node_modules", ".bin", tool);
+
+/** A package, so not there before the clone is set up: whoever is to set it up loads this file first. */
+export const esbuildPackage = () => import("esbuild");
 
 export const targetDir = (rust) => path.resolve(root, rust.env.CARGO_TARGET_DIR ?? process.env.CARGO_TARGET_DIR ?? "target");
 
@@ -116,6 +118,7 @@ async function bundle(parts) {
     .replace(/^if \(Symbol\.dispose\) \w+\.prototype.*$/gm, "")
     .replace(/: new FinalizationRegistry\(/g, ": /* @__PURE__ */ new FinalizationRegistry(");
   writeFileSync(core, kept);
+  const { build: esbuild } = await esbuildPackage();
   const options = { entryPoints: [path.join(parts, "entry.js")], bundle: true, format: "esm", external: ["*.wasm"], logLevel: "error" };
   const { outputFiles: [script] } = await esbuild({ ...options, write: false });
   return script.text;
@@ -168,6 +171,7 @@ async function minify(parts, script, { imports, exports }) {
     .replaceAll(JSON.stringify(module), JSON.stringify(MINIFIED_MODULE))
     .replace(/^( +)(\w+)(?=: )/gm, (line, indent, name) => (imported.has(name) ? indent + imported.get(name) : line))
     .replace(/\bwasm\.(\w+)/g, (reference, name) => (exported.has(name) ? `wasm.${exported.get(name)}` : reference));
+  const { transform } = await esbuildPackage();
   const { code } = await transform(short, { minify: true, format: "esm" });
   writeFileSync(path.join(parts, "index.js"), code.replace("./core_bg.wasm", "./index_bg.wasm"));
 }
@@ -179,11 +183,14 @@ function isCurrent(stamp, rust, features) {
   return digest(sources, rust, features) === built;
 }
 
-/** The files that went into the build, as cargo wrote them down: modules and whatever they include. */
+/**
+ * The files that went into the build, as cargo wrote them down: modules and whatever they include. Those of this clone by their path
+ * within it: a copy of the clone, with its build, has to look at its own.
+ */
 function sourcesOf(rust) {
   const [, files] = readFileSync(path.join(targetDir(rust), TARGET, "release", "plangate.d"), "utf8").split(".wasm: ");
   // One line, make's syntax: a space within a name has a backslash before it.
-  return files.match(/(?:\\ |\S)+/g).map((file) => file.replaceAll("\\ ", " "));
+  return files.match(/(?:\\ |\S)+/g).map((file) => path.relative(root, path.resolve(root, file.replaceAll("\\ ", " "))));
 }
 
 function digest(sources, rust, features) {

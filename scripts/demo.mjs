@@ -110,7 +110,7 @@ async function deliver({ event, id, at, sentAt, periodEnd: end = periodEnd, secr
   args.push("--at", String(at), "--period-end", String(end), "--json");
   if (sentAt !== undefined) args.push("--sent-at", String(sentAt));
   if (secret !== undefined) args.push("--secret", secret);
-  const { request, response, error } = run(args, [0, 1]);
+  const { request, response, error } = run(args, [0, 1, 3]);
   if (!response) throw new Unexpected(`no answer from ${URL_BASE}: ${error}; run \`npm start\` first`);
   const headers = Object.entries(request.headers).filter(([name]) => name.startsWith("svix-"));
   show({
@@ -269,7 +269,9 @@ function build() {
 
 try {
   if (!hostOf(URL_BASE)) throw new Unexpected("PLANGATE_URL is no address; give one such as http://localhost:8787");
-  await get("/healthz", {});
+  // Also when something is wrong with it, a worker says of itself how it is.
+  const { body } = await get("/healthz", {});
+  if (!body?.bindings) throw new Unexpected(`what answers at ${URL_BASE} is no plangate worker; set PLANGATE_URL to the address of one`);
   plangate = build();
   if (!AS_JSON) print(`plangate demo at ${URL_BASE}, as ${user}`);
   await story();

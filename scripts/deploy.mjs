@@ -27,7 +27,8 @@ await main(async () => {
   if (migrated !== 0) {
     throw new Failure(
       "the remote database could not be migrated and nothing was deployed; " +
-        "if it does not exist yet, make it once with `npx wrangler d1 create plangate` and run this again.",
+        "if it does not exist yet, make it once with `npx wrangler d1 create plangate` and run this again. " +
+        "An environment (--env) needs a database of its own in wrangler.toml, and an API token the permission D1: Edit.",
     );
   }
   say("▸ Deploying the worker");

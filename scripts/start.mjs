@@ -12,6 +12,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { buildWorker } from "./build-worker.mjs";
 import { bringClientUpToDate } from "./client.mjs";
+import { withLock } from "./lock.mjs";
 import { END_SIGNALS, errorsOnly, Failure, main, root, run, say, step } from "./run.mjs";
 import { devVar } from "./setup/dev-vars.mjs";
 import { setUp } from "./setup/set-up.mjs";
@@ -38,11 +39,14 @@ await main(async () => {
 
   const state = process.env.PLANGATE_STATE ? ["--persist-to", process.env.PLANGATE_STATE] : [];
   say("▸ Bringing the local database up to date");
-  await run("wrangler", ["d1", "migrations", "apply", "DB", "--local", ...state], {
-    env: QUIET,
-    stdio: errorsOnly,
-    otherwise: "the migrations could not be applied to the local database; delete .wrangler/state to start with an empty one.",
-  });
+  const migrate = () =>
+    run("wrangler", ["d1", "migrations", "apply", "DB", "--local", ...state], {
+      env: QUIET,
+      stdio: errorsOnly,
+      otherwise: "the migrations could not be applied to the local database; delete .wrangler/state to start with an empty one.",
+    });
+  // Of two that start at once over one database, the second would find tables there that no migration had made.
+  await withLock("migration", migrate);
 
   await refuseTakenPorts(port, demoPort);
   await serve(port, demoPort, plangate, state);
