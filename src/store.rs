@@ -76,6 +76,11 @@ static HISTORY: &str = compact!(include_str!("store/history.sql"));
 static LEDGER: &str = compact!(include_str!("store/ledger.sql"));
 // A condition that may be off uses no index, so those that have one are made plain where they are on.
 static LEDGER_OF_PAYER: LazyLock<String> = LazyLock::new(|| LEDGER.replace("(?3 IS NULL OR payer = ?3)", "payer = ?3"));
+// The planner would walk the ledger for the order, to find the few that there are.
+static LEDGER_OF_DEAD_LETTERS: LazyLock<String> = LazyLock::new(|| {
+    let of_outcome = LEDGER.replace("(?4 IS NULL OR outcome = ?4)", "outcome = 'dead_letter'");
+    of_outcome.replace("FROM deliveries WHERE", "FROM deliveries INDEXED BY dead_letters WHERE")
+});
 static LEDGER_ROW: LazyLock<String> = LazyLock::new(|| {
     let of_provider = LEDGER.replace("(?1 IS NULL OR provider = ?1)", "provider = ?1");
     of_provider.replace("(?9 IS NULL OR event_id = ?9)", "event_id = ?9")
@@ -302,6 +307,7 @@ pub fn ledger(filter: &Filter) -> Statement {
     let sql: &str = match filter {
         Filter { provider: Some(_), event_id: Some(_), .. } => &LEDGER_ROW,
         Filter { payer: Some(_), .. } => &LEDGER_OF_PAYER,
+        Filter { outcome: Some(Outcome::DeadLetter), .. } => &LEDGER_OF_DEAD_LETTERS,
         _ => LEDGER,
     };
     Statement { sql, params: filter.params() }

@@ -58,16 +58,15 @@ FROM (SELECT EXISTS (SELECT 1 FROM payers WHERE erased_at IS NOT NULL) AND (
   OR (?10 IS NOT NULL AND EXISTS (SELECT 1 FROM payers WHERE erased_at IS NOT NULL AND mentions(?10, payer))))
   AS gone)
 WHERE true
--- Seen before. If we could not use it then and can now (it was resent after a fix), this attempt is the one that counts.
+-- Seen before. If we could not use it then and can now (it was resent after a fix), or can tell at least that it is not for us,
+-- this attempt is the one that counts.
 ON CONFLICT (provider, event_id) DO UPDATE SET
   attempts = attempts + 1,
   last_received_at = excluded.last_received_at,
-  read_attempt = iif(event IS NULL AND excluded.event IS NOT NULL, attempts + 1, read_attempt),
-  event_type = iif(event IS NULL AND excluded.event IS NOT NULL, excluded.event_type, event_type),
-  payer = iif(event IS NULL AND excluded.event IS NOT NULL, excluded.payer, payer),
-  occurred_at = iif(event IS NULL AND excluded.event IS NOT NULL, excluded.occurred_at, occurred_at),
-  outcome = iif(event IS NULL AND excluded.event IS NOT NULL, excluded.outcome, outcome),
-  detail = iif(event IS NULL AND excluded.event IS NOT NULL, excluded.detail, detail),
-  body = iif(event IS NULL AND excluded.event IS NOT NULL, NULL, body),
+  (read_attempt, event_type, payer, occurred_at, outcome, detail, body) = (
+    SELECT attempts + 1, excluded.event_type, excluded.payer, excluded.occurred_at, excluded.outcome, excluded.detail, NULL
+    WHERE event IS NULL AND excluded.event IS NOT NULL OR outcome = 'dead_letter' AND excluded.outcome = 'ignored'
+    UNION ALL SELECT read_attempt, event_type, payer, occurred_at, outcome, detail, body
+    LIMIT 1),
   event = coalesce(event, excluded.event)
 RETURNING iif(attempts = read_attempt, outcome, 'duplicate') AS outcome, detail

@@ -3,6 +3,7 @@
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::types::{ToSqlOutput, Value};
 
 use super::{Outcome, Param, Statement, customers_of, held, history, snapshots, webhook};
@@ -28,6 +29,16 @@ pub const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0006_nobodys_deliveries.sql"),
 ];
 
+/// What D1 allows a statement, by its documentation, which is less than workerd does
+/// (<https://developers.cloudflare.com/d1/platform/limits/>).
+const LIMITS: [(Limit, i32); 5] = [
+    (Limit::SQLITE_LIMIT_SQL_LENGTH, 100_000),
+    (Limit::SQLITE_LIMIT_COLUMN, 100),
+    (Limit::SQLITE_LIMIT_FUNCTION_ARG, 32),
+    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50),
+    (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 100),
+];
+
 /// A store in one SQLite connection.
 pub struct SqliteStore {
     connection: Connection,
@@ -43,6 +54,9 @@ impl SqliteStore {
         // One plan for a statement, whatever is bound to it: this build of SQLite would plan anew at every binding, which
         // takes most of the time of a delivery.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+        for (limit, most) in LIMITS {
+            connection.set_limit(limit, most)?;
+        }
         for migration in MIGRATIONS {
             connection.execute_batch(migration)?;
         }

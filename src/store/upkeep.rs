@@ -96,15 +96,13 @@ pub const COPIES_DELETED_AT_ONCE: usize = 40;
 
 static ERASE_UNNAMED: &str = compact!(include_str!("upkeep/erase_unnamed.sql"));
 static ERASE_NAMED: &str = compact!(include_str!("upkeep/erase_named.sql"));
-static ERASE_DEAD_LETTERS: LazyLock<String> = LazyLock::new(|| {
-    compact!(include_str!("upkeep/erase_dead_letters.sql")).replace("mentions(body, ?1)", &mentions("body", "?1"))
-});
+static ERASE_DEAD_LETTERS: LazyLock<String> =
+    LazyLock::new(|| compact!(include_str!("upkeep/erase_dead_letters.sql")).replace("is_about(?1)", &is_about("?1")));
 static ERASE_PAYER: &str = compact!(include_str!("upkeep/erase_payer.sql"));
 static PAYER: &str = compact!(include_str!("upkeep/payer.sql"));
 static EXPORT: LazyLock<String> = LazyLock::new(|| export_of("true"));
 static EXPORT_OF_PAYER: LazyLock<String> = LazyLock::new(|| {
-    let of_payer = compact!(include_str!("upkeep/of_payer.sql"));
-    export_of(&of_payer.replace("mentions(l.body, ?3)", &mentions("l.body", "?3")))
+    export_of(&compact!(include_str!("upkeep/of_payer.sql")).replace("is_about(?3)", &is_about("?3")))
 });
 static STATE_OF_PAYER: LazyLock<String> = LazyLock::new(|| {
     let of = |table: &str, columns| {
@@ -161,14 +159,25 @@ pub(super) fn mentions(body: &str, payer: &str) -> String {
     compact!(include_str!("upkeep/mentions.sql")).replace(":body", body).replace(":payer", payer)
 }
 
-/// A row of these columns as a JSON object, after some constant fields.
+/// The condition that a dead letter holds an id of `payer`.
+fn is_about(payer: &str) -> String {
+    mentions("body", payer) + &compact!(" OR ", include_str!("upkeep/mentions_customer.sql")).replace(":payer", payer)
+}
+
+/// Fields that one call of `json_object` takes: D1 documents 32 arguments of a function, though workerd takes 127
+/// (<https://developers.cloudflare.com/d1/platform/limits/>).
+const FIELDS_OF_A_CALL: usize = 16;
+
+/// A row of these columns as a JSON object, after some constant fields. Of two calls the first may end with no object.
 fn object(constants: &[(&str, &str)], columns: &[&str]) -> String {
     let constants = constants.iter().map(|(name, text)| format!("'{name}', '{text}'"));
     let columns = columns.iter().map(|column| match *column {
         "event" => "'event', json(event)".to_owned(),
         column => format!("'{column}', {column}"),
     });
-    format!("json_object({})", constants.chain(columns).collect::<Vec<_>>().join(", "))
+    let fields: Vec<_> = constants.chain(columns).collect();
+    let calls = fields.chunks(FIELDS_OF_A_CALL).map(|fields| format!("json_object({})", fields.join(", ")));
+    calls.reduce(|all, call| format!("rtrim({all}, '}}') || ',' || ltrim({call}, '{{')")).unwrap_or_default()
 }
 
 fn export_of(chosen: &str) -> String {

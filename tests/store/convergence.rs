@@ -428,6 +428,32 @@ fn of_many_records_the_same_ones_are_left_out() {
 }
 
 #[test]
+fn many_records_that_say_the_same_hide_none_that_says_something_else() {
+    let what = |n: i64| match n {
+        0 => ("old", Some(T + 300 * DAY_MS)),
+        1 => ("lifetime", None),
+        // The same plan until different times, and one that is not granted any more.
+        2..5 => ("pro", Some(T + n * 100 * DAY_MS)),
+        5 => ("pro", Some(T + DAY_MS)),
+        _ => ("coins", None),
+    };
+    let (mut shop, mut reduced) = (Shop::new(), Reduced::default());
+    for n in 0..100 {
+        let (plan, period_end) = what(n);
+        let item = with(item("user_1", &format!("i_{n}"), "active", plan, T + n), json!({"period_end": period_end}));
+        let sent = item_event(&format!("e{n}"), "active", T + n, item);
+        shop.deliver(&sent);
+        add(&mut reduced, "clerk", &sent.event_id, &sent.parse());
+        shop.agrees_with(&reduced);
+    }
+    let snapshot = shop.snapshot("user_1");
+    assert_eq!(snapshot.records.len(), 64);
+    let shown: Vec<&str> = snapshot.records.iter().map(|record| record.id.as_str()).collect();
+    assert_eq!(shown[..6], ["i_99", "i_4", "i_3", "i_2", "i_1", "i_0"], "what nothing newer says comes first");
+    assert_eq!((shown[6], shown[63]), ("i_98", "i_41"), "then the newest of the rest");
+}
+
+#[test]
 fn what_was_reduced_reads_back_and_goes_on() {
     let mut numbers = Numbers::new(7);
     let (mut whole, mut in_pieces) = (Reduced::default(), Reduced::default());

@@ -2,11 +2,15 @@
 //! payments that name no payer themselves, whatever came first.
 
 use plangate::delivery::Verified;
-use plangate::event::{Event, Link, Parsed, Payment, PlanRef, Record, State, Version};
+use plangate::event::{Event, Link, ParseError, Parsed, Payment, PlanRef, Record, State, Version};
 use plangate::reduce::Reduced;
+use plangate::snapshot::StoredRecord;
 use plangate::status::Status;
+use plangate::store::upkeep::export_ledger;
 use plangate::store::{Outcome, reapply};
 use plangate::time::{DAY_MS, Timestamp};
+use plangate::upkeep::Export;
+use serde_json::json;
 
 use crate::history::{NOW, Shop, T, payer, run_statement};
 use crate::seeded::Numbers;
@@ -97,6 +101,19 @@ fn deliver(shop: &mut Shop, (event_id, event): &(String, Event)) -> (Outcome, Op
     let (outcome, snapshot) =
         shop.store.deliver(PROVIDER, &recorded, &Ok(Parsed::Event(event.clone())), at(NOW)).unwrap();
     (outcome, snapshot.map(|snapshot| snapshot.payer.key()))
+}
+
+/// The user's records once these are delivered in this order; those in memory are the same.
+fn records_after(history: &[(String, Event)], order: &[usize]) -> Vec<StoredRecord> {
+    let (mut shop, mut reduced) = (Shop::new(), Reduced::default());
+    for index in order {
+        let (event_id, event) = &history[*index];
+        deliver(&mut shop, &history[*index]);
+        reduced.apply(PROVIDER, event_id, event);
+    }
+    let records = shop.snapshot("user_1").records;
+    assert_eq!(reduced.snapshot(&payer("user_1"), at(NOW)).records, records, "{order:?}");
+    records
 }
 
 fn whose(shop: &Shop) -> Vec<String> {
@@ -215,15 +232,100 @@ fn a_payment_that_was_paid_back_is_told_of_the_record_it_was_for() {
         refund("e7", T + 4, "ch_3", "partially_refunded", "sub_2"),
     ];
     for order in [[0, 1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1, 0], [4, 2, 0, 6, 5, 1, 3]] {
-        let (mut shop, mut reduced) = (Shop::new(), Reduced::default());
-        for index in order {
-            deliver(&mut shop, &history[index]);
-            reduced.apply(PROVIDER, &history[index].0, &history[index].1);
-        }
-        let records = shop.snapshot("user_1").records;
+        let records = records_after(&history, &order);
         let told: Vec<_> = records.iter().map(|record| (record.id.as_str(), record.refunded_at)).collect();
         assert_eq!(told, [("sub_2", None), ("sub_1", Some(at(T + 3)))], "{order:?}");
-        assert_eq!(reduced.snapshot(&payer("user_1"), at(NOW)).records, records, "{order:?}");
+    }
+}
+
+#[test]
+fn what_is_old_is_stored_for_the_link_that_it_brings() {
+    let old = |event_id: &str, sent_at: i64, to: &str| {
+        let (event_id, mut event) = subscription(event_id, sent_at, "sub_1", Some("cus_1"), Some("user_1"));
+        let version = version(&event_id, sent_at);
+        event.links.push(Link { customer: "cus_1".into(), payer: payer(to), version });
+        (event_id, event)
+    };
+    let mut shop = Shop::new();
+    let outcome = |shop: &mut Shop, told: &(String, Event)| deliver(shop, told).0;
+    let newest = subscription("e1", T + 10, "sub_1", Some("cus_1"), Some("user_1"));
+    assert_eq!(outcome(&mut shop, &newest), Outcome::Stored);
+    for (event_id, sent_at, expected) in
+        [("e2", 5, Outcome::Stored), ("e3", 4, Outcome::Stale), ("e4", 6, Outcome::Stored), ("e5", 5, Outcome::Stale)]
+    {
+        assert_eq!(outcome(&mut shop, &old(event_id, T + sent_at, "user_1")), expected, "{event_id}");
+    }
+}
+
+#[test]
+fn a_record_of_another_plan_is_free_or_not_as_that_one_is() {
+    let told = |event_id: &str, sent_at: i64, key: &str, free: bool| {
+        let (event_id, mut event) = subscription(event_id, sent_at, "sub_1", None, Some("user_1"));
+        event.records[0].plan = Some(PlanRef { key: key.into(), id: None, free });
+        (event_id, event)
+    };
+    let history = [
+        told("e1", T, "hobby", true),
+        told("e2", T + 1, "pro", false),
+        told("e3", T + 2, "hobby", true),
+        told("e4", T + 3, "team", false),
+    ];
+    for last in 1..=history.len() {
+        for backward in [false, true] {
+            let mut order: Vec<usize> = (0..last).collect();
+            if backward {
+                order.reverse();
+            }
+            let records = records_after(&history, &order);
+            assert_eq!(records[0].is_free(), last % 2 == 1, "{last} {backward}");
+        }
+    }
+}
+
+#[test]
+fn an_event_that_names_an_erased_payer_in_what_it_shows_alone_is_ignored() {
+    for of_payment in [false, true] {
+        let mut shop = Shop::new();
+        deliver(&mut shop, &subscription("e1", T, "sub_1", None, Some("user_1")));
+        erased(&shop, "user_1", NOW);
+        let (event_id, mut event) = if of_payment {
+            charge("e2", T + 1, "ch_1", "cus_1", "paid")
+        } else {
+            subscription("e2", T + 1, "sub_2", None, Some("user_1"))
+        };
+        event.payer = None;
+        event.payments.iter_mut().for_each(|payment| payment.payer = Some(payer("user_1")));
+        assert_eq!(deliver(&mut shop, &(event_id, event)).0, Outcome::Ignored, "{of_payment}");
+        assert!(whose(&shop).is_empty(), "{:?}", whose(&shop));
+    }
+}
+
+#[test]
+fn what_was_charged_on_top_and_paid_back_is_told_of_no_record() {
+    let paid_for = |event_id: &str, sent_at: i64, id: &str, status: &str, payment: &str, charge_type: Option<&str>| {
+        let (event_id, mut event) = charge(event_id, sent_at, id, "cus_1", status);
+        let told = &mut event.payments[0];
+        (told.record, told.payment) = (Some("sub_1".into()), Some(payment.into()));
+        told.charge_type = charge_type.map(str::to_owned);
+        (event_id, event)
+    };
+    let history = [
+        subscription("e1", T, "sub_1", Some("cus_1"), None),
+        link("e2", T, "cus_1", "user_1"),
+        paid_for("e3", T + 1, "ch_1", "paid", "txn_1", Some("checkout")),
+        paid_for("e4", T + 2, "ch_2", "paid", "txn_2", Some("subscription_charge")),
+        paid_for("e5", T + 3, "adj_2", "refunded", "txn_2", None),
+        paid_for("e6", T + 4, "adj_1", "refunded", "txn_1", None),
+    ];
+    for (last, expected) in [(5, None), (6, Some(at(T + 4)))] {
+        for backward in [false, true] {
+            let mut order: Vec<usize> = (0..last).collect();
+            if backward {
+                order.reverse();
+            }
+            let records = records_after(&history, &order);
+            assert_eq!(records[0].refunded_at, expected, "{last} {backward}");
+        }
     }
 }
 
@@ -317,4 +419,48 @@ fn of_an_erased_payer_no_customer_is_left_and_pruning_keeps_what_links() {
     assert_eq!(left, [""; 0]);
     assert_eq!(shop.snapshot("user_2").records.len(), 1);
     rebuilds_to_the_live_state(&shop, "erased");
+}
+
+#[test]
+fn what_could_not_be_read_and_names_the_customer_alone_is_the_payers_too() {
+    let [linked, told, others] = ["cus_QXg1o8vlqPyMhC", "cus_Rf2pB7wL0dVnKe", "cus_RTm9c3xkZa4UuS"];
+    let history = [
+        link("e1", T, linked, "user_1"),
+        link("e2", T, "1200", "user_1"),
+        // A purchase of hers without an account there.
+        link("e5", T, "order:pi_3Q5v2tLkdIwHu7ix", "user_1"),
+        link("e6", T, "order:118822", "user_1"),
+        subscription("e3", T, "sub_1", Some(told), Some("user_1")),
+        link("e4", T, others, "user_2"),
+    ];
+    let letters = [
+        ("l_linked", PROVIDER, json!({"customer": linked, "email": "ada@example.test"}), true),
+        ("l_told", PROVIDER, json!({"customer": {"id": told}}), true),
+        ("l_order", PROVIDER, json!({"payment_intent": "pi_3Q5v2tLkdIwHu7ix", "customer": null}), true),
+        ("l_others", PROVIDER, json!({"customer": others}), false),
+        // There it is somebody else.
+        ("l_elsewhere", "polar", json!({"customer": linked}), false),
+        // What is short is any number.
+        ("l_short", PROVIDER, json!({"customer": others, "amount": 118_822, "quantity": "1200"}), false),
+    ];
+    let mut shop = Shop::new();
+    for one in &history {
+        deliver(&mut shop, one);
+    }
+    let unread = Err(ParseError { event_type: None, cause: "a shape of tomorrow".into() });
+    for (id, provider, body, _) in &letters {
+        let recorded = body.to_string();
+        let recorded = Verified::recorded(*id, at(NOW), recorded.as_bytes());
+        assert_eq!(shop.store.deliver(provider, &recorded, &unread, at(NOW)).unwrap().0, Outcome::DeadLetter);
+    }
+    let export = Export { payer: Some(payer("user_1")), cursor: None, limit: 500 };
+    let exported = format!("{:?}", run_statement(shop.connection(), &export_ledger(&export)));
+    for (id, _, _, is_hers) in &letters {
+        assert_eq!(exported.contains(id), *is_hers, "{id}");
+    }
+    erased(&shop, "user_1", NOW);
+    for (id, _, body, is_hers) in &letters {
+        let expected = if *is_hers { "body=null".to_owned() } else { format!("body={:?}", body.to_string()) };
+        assert_eq!(shop.rows(&format!("SELECT body FROM deliveries WHERE event_id = '{id}'")), [expected], "{id}");
+    }
 }

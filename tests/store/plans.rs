@@ -9,13 +9,16 @@ use plangate::event::{ParseError, Parsed};
 use plangate::ledger::Filter;
 use plangate::provider::{Ours, PROVIDERS};
 use plangate::store::sqlite::MIGRATIONS;
-use plangate::store::{LATEST_MIGRATION, Statement, again, health, history, ledger, snapshots, webhook};
+use plangate::store::{
+    LATEST_MIGRATION, Outcome, Statement, again, health, history, ledger, loose, snapshots, webhook,
+};
 use plangate::time::Timestamp;
 use rusqlite::Connection;
+use rusqlite::types::Value;
 use serde_json::json;
 
 use crate::history::{
-    NOW, Sent, Shop, T, identity_event, item, item_event, payer, payment_event, subscription_event, with,
+    NOW, Sent, Shop, T, identity_event, item, item_event, payer, payment_event, run_statement, subscription_event, with,
 };
 
 /// What wrangler keeps of the migrations it applied.
@@ -70,7 +73,7 @@ fn health_tells_of_migrations_dead_letters_and_deliveries() {
     assert_eq!(
         read(&shop),
         json!({"migration": null, "dead_letters": 0, "unassigned_records": 0, "deliveries": [], "sold": [], "rejections": [],
-            "sweeps": [], "undelivered": []})
+            "sweeps": [], "undelivered": [], "unsent_since": null})
     );
     shop.connection()
         .execute("INSERT INTO d1_migrations (name) VALUES ('0000_old.sql'), (?1)", [LATEST_MIGRATION])
@@ -94,10 +97,33 @@ fn health_tells_of_migrations_dead_letters_and_deliveries() {
             ],
             "sold": [{"provider": "clerk", "key": "pro", "id": "cplan_pro"}],
             "rejections": [],
+            "unsent_since": null,
             "sweeps": [],
             "undelivered": [],
         })
     );
+}
+
+#[test]
+fn of_very_many_prices_as_many_are_told_as_d1_can_answer_and_every_product_is_among_them() {
+    let shop = Shop::new();
+    shop.connection().execute_batch(D1_MIGRATIONS).unwrap();
+    // As where every customer has a price of their own.
+    let many = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT 40000) INSERT INTO plan_keys \
+                SELECT 'stripe', printf('price_1QXg1o8vlqPyMhC%06d', n), printf('prod_QXg1o8vlqP%d', n % 3) FROM n";
+    shop.connection().execute(many, []).unwrap();
+    shop.connection().execute("INSERT INTO plan_keys VALUES ('stripe', 'price_0', 'prod_other')", []).unwrap();
+    for statement in [health(Timestamp::from_millis(NOW)), loose(100)] {
+        let rows = run_statement(shop.connection(), &statement);
+        let Value::Text(text) = &rows[0][0] else { panic!("{rows:?}") };
+        // https://developers.cloudflare.com/d1/platform/limits/
+        assert!(text.len() < 2_000_000, "{}", text.len());
+        for key in
+            ["price_0", "price_1QXg1o8vlqPyMhC040000", "price_1QXg1o8vlqPyMhC039999", "price_1QXg1o8vlqPyMhC039998"]
+        {
+            assert!(text.contains(&format!("\"{key}\"")), "{key}");
+        }
+    }
 }
 
 /// The names of tables that grow with use, as they are and as the statements call them.
@@ -151,10 +177,12 @@ fn webhooks_and_checks_never_walk_a_table_that_grows() {
     for statement in statements() {
         // Counting what is wrong reads the index of what is wrong, and nothing else.
         let is_health = statement.sql == health(Timestamp::from_millis(NOW)).sql;
+        let is_of_dead_letters = statement.sql == of_dead_letters().sql;
         let walks = walks(shop.connection(), statement.sql);
         // A body that cannot be read is searched for the ids of those who were erased, who are few.
         let allowed = |step: &String| {
             is_health && step == "SCAN deliveries USING COVERING INDEX dead_letters"
+                || is_of_dead_letters && step == "SCAN deliveries USING INDEX dead_letters"
                 || step == "SCAN payers USING INDEX payers_erased"
         };
         assert!(walks.iter().all(allowed), "{walks:?} in\n{}", statement.sql);
@@ -435,6 +463,10 @@ fn the_work_of_a_delivery_of_a_check_and_of_a_history_does_not_grow_with_the_num
     assert_eq!(steps_among(5_000), few);
 }
 
+fn of_dead_letters() -> Statement {
+    ledger(&Filter { outcome: Some(Outcome::DeadLetter), ..Filter::default() })
+}
+
 /// Every statement that the worker runs.
 fn statements() -> Vec<Statement> {
     let sent = [
@@ -471,12 +503,13 @@ fn statements() -> Vec<Statement> {
         payer: Some(payer("user_1")),
         ..Filter::default()
     }));
+    all.push(of_dead_letters());
     let different: BTreeSet<&str> = all.iter().map(|statement| statement.sql).collect();
     assert_eq!(
         different.len(),
-        11,
+        12,
         "deliver, records, payments, payers, snapshot, snapshots, again, health, a payer's history, the ledger by \
-         payer and by key"
+         payer, by key and of dead letters"
     );
     all
 }

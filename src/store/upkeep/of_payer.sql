@@ -1,5 +1,5 @@
 -- The deliveries about a payer: those that name it, those that name nobody and show a record or payment of it, and those that
--- could not be read and hold its id.
+-- could not be read and hold its id, or one that their provider has for it.
 seq IN (
   SELECT n.seq FROM deliveries n WHERE n.payer = ?3
   UNION ALL
@@ -12,4 +12,4 @@ seq IN (
     CROSS JOIN payments q ON q.provider = u.provider AND q.id = e.value ->> 'id'
     WHERE q.payer = ?3))
   UNION ALL
-  SELECT l.seq FROM deliveries l INDEXED BY dead_letters WHERE l.outcome = 'dead_letter' AND mentions(l.body, ?3))
+  SELECT seq FROM deliveries INDEXED BY dead_letters WHERE outcome = 'dead_letter' AND (is_about(?3)))
