@@ -13,9 +13,11 @@ mod stripe;
 #[cfg(test)]
 mod tests;
 
-use plangate::event::Seats;
+use plangate::delivery::Verified;
+use plangate::event::{Parsed, Seats};
 use plangate::payer::{Payer, PayerKind};
-use plangate::provider::Provider;
+use plangate::provider::{Ours, Provider};
+use plangate::status::Status;
 use plangate::time::{DAY_MS, Timestamp};
 use serde_json::Value;
 
@@ -53,6 +55,9 @@ pub trait Composer: Sync {
 
     /// Every type of event that can be made, in the order of the provider's documentation.
     fn event_types(&self) -> Vec<&'static str>;
+
+    /// The statuses of a subscription that the provider has, as it writes them.
+    fn statuses(&self) -> &'static [&'static str];
 
     /// Makes the body of an event.
     ///
@@ -172,6 +177,14 @@ pub fn composer(provider: &dyn Provider, event_type: &str) -> Result<&'static dy
         return Ok(*composer);
     }
     Err(unknown(*composer, event_type))
+}
+
+/// Whether the core reads a status out of this body that nobody has taught it.
+pub fn is_unknown_status(provider: &dyn Provider, event_id: &str, at: Timestamp, body: &str) -> bool {
+    let parsed = provider.parse(&Verified::recorded(event_id, at, body.as_bytes()), &Ours::default());
+    let Ok(Parsed::Event(event)) = parsed else { return false };
+    let mut states = event.records.iter().filter_map(|record| record.state.as_ref());
+    states.any(|state| matches!(state.status, Status::Unrecognized(_)))
 }
 
 fn unknown(composer: &dyn Composer, event_type: &str) -> Failure {

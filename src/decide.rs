@@ -8,11 +8,11 @@ use std::cmp::Reverse;
 use serde::Serialize;
 
 use crate::catalog::{Catalog, Limit};
+use crate::event::is_further_item;
 use crate::grant::{self, Given};
 use crate::ordered::{self, Map, Set};
 use crate::payer::{Payer, PayerKind};
 use crate::question::{Condition, Question, What};
-use crate::reconcile::is_reading;
 use crate::snapshot::{Snapshot, StoredRecord};
 use crate::status::Status;
 use crate::time::{DAY_MS, HOUR_MS, Timestamp};
@@ -209,19 +209,14 @@ pub fn is_revoked(record: &StoredRecord, policy: &Policy) -> bool {
 
 /// Whether the newest event about a subscription left this item of it out; then it was taken off and is over.
 ///
-/// Where a subscription is sent whole with several items, the first is the record of the subscription's own id, and the others
-/// are `<subscription>/<item>`, all with one version. So an item is part of the subscription as it now stands exactly when
-/// the same event set both, in whatever order events arrived. A reading of the provider's API is stored record by record, so it
-/// says nothing of this.
+/// Every event shows all items of a subscription (see [`is_further_item`]) with one version, and a reading of the provider's API is
+/// stored as one event too. So an item is part of the subscription as it now stands exactly when the same event set both the
+/// item and the first one, in whatever order events arrived.
 fn is_left_out(snapshot: &Snapshot, record: &StoredRecord) -> bool {
     let Some(subscription) = record.subscription.as_deref() else { return false };
-    record.id.strip_prefix(subscription).is_some_and(|item| item.starts_with('/'))
+    is_further_item(&record.id, subscription)
         && snapshot.records.iter().any(|first| {
-            first.provider == record.provider
-                && first.id == subscription
-                && first.event_id != record.event_id
-                && !is_reading(&first.event_id)
-                && !is_reading(&record.event_id)
+            first.provider == record.provider && first.id == subscription && first.event_id != record.event_id
         })
 }
 

@@ -149,6 +149,15 @@ pub struct Record {
     pub started_at: Option<Timestamp>,
 }
 
+/// Whether a record is a further item of a subscription.
+///
+/// Where a provider sends a subscription whole with several items, the first is the record of the subscription's own id, and the
+/// others are `<subscription>/<item>`.
+#[must_use]
+pub fn is_further_item(id: &str, subscription: &str) -> bool {
+    id.strip_prefix(subscription).is_some_and(|item| item.starts_with('/'))
+}
+
 /// Which payer a customer of a provider is. All records of the customer that name no payer themselves are the payer's.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Link {
@@ -289,7 +298,7 @@ pub struct Payment {
     pub amount: Option<i64>,
     /// ISO 4217, as sent.
     pub currency: Option<String>,
-    /// `checkout` or `recurring`.
+    /// `checkout`, `recurring`, or the provider's own word; `subscription_charge` is what was charged on top of a period.
     pub charge_type: Option<String>,
     /// When the attempt was made.
     #[serde(with = "whole_millis")]

@@ -1,7 +1,7 @@
 //! HMAC-SHA256 as lower-case hex, with the signed time in the same header: the way of Stripe, Paddle and RevenueCat; and
 //! without a time, that of Lemon Squeezy. Upper case is refused, as their own libraries do.
 
-use subtle::ConstantTimeEq as _;
+use subtle::{Choice, ConstantTimeEq as _};
 
 use crate::delivery::VerifyError;
 use crate::secret::{MAC_BYTES, Secret};
@@ -47,9 +47,7 @@ impl<'a> TimedHeader<'a> {
         let text = self.time.ok_or(VerifyError::MalformedTimestamp)?;
         let signed_at = parse_secs(text).ok_or(VerifyError::MalformedTimestamp)?;
         let content: [&[u8]; 3] = [text.as_bytes(), joint, body];
-        // Every signature and every secret is looked at, so that the time taken does not tell which one was close.
-        let fits = self.signatures.iter().fold(false, |fits, signature| any_fits(signature, &content, secrets) | fits);
-        if !fits {
+        if !one_fits(&self.signatures, &content, secrets) {
             return Err(VerifyError::NoMatchingSignature);
         }
         check_time(signed_at, tolerance_secs, now)?;
@@ -60,8 +58,21 @@ impl<'a> TimedHeader<'a> {
 /// Whether the signature, as hex, is that of the content with any of the secrets.
 #[must_use]
 pub fn any_fits(signature: &str, content: &[&[u8]], secrets: &[Secret]) -> bool {
-    let Some(presented) = decode(signature) else { return false };
-    secrets.iter().fold(false, |fits, secret| bool::from(secret.mac(content).ct_eq(&presented)) | fits)
+    one_fits(&[signature], content, secrets)
+}
+
+/// Whether one of the signatures is that of the content with one of the secrets. There is one MAC for each secret, however
+/// many signatures a header holds: anybody can send thousands of them over a body of half a megabyte. Every pair is compared,
+/// so that the time taken does not tell which one was close.
+fn one_fits(signatures: &[&str], content: &[&[u8]], secrets: &[Secret]) -> bool {
+    let mut fits = Choice::from(0);
+    for secret in secrets {
+        let expected = secret.mac(content);
+        for presented in signatures.iter().filter_map(|signature| decode(signature)) {
+            fits |= expected.ct_eq(&presented);
+        }
+    }
+    fits.into()
 }
 
 /// The signature of the content, as hex.
@@ -116,6 +127,7 @@ fn check_time(signed_at: i64, tolerance_secs: u32, now: Timestamp) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::macs_made;
 
     fn secret() -> Secret {
         Secret::new(b"VALID_SECRET").unwrap()
@@ -160,6 +172,19 @@ mod tests {
             ["", "v1=x", "t=,v1=x", "t=-1,v1=x", "t=1e6,v1=x", "t= 1,v1=x", "t=1234567890123,v1=x", "free text"]
         {
             assert_eq!(check(malformed), Err(VerifyError::MalformedTimestamp), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn a_header_full_of_signatures_costs_one_mac_for_each_secret() {
+        let (now, junk) = (Timestamp::from_secs(1_000_000), "00".repeat(MAC_BYTES));
+        let secrets = [Secret::new(b"other").unwrap(), secret()];
+        let right = sign(&secret(), &[b"1000000", b".", b"{}"]);
+        for (last, expected) in [(&right, Ok(now)), (&junk, Err(VerifyError::NoMatchingSignature))] {
+            let header = format!("t=1000000{},v1={last}", format!(",v1={junk}").repeat(1_000));
+            let before = macs_made();
+            assert_eq!(TimedHeader::parse(&header, ',', "t", "v1").verify(b".", b"{}", &secrets, 300, now), expected);
+            assert_eq!(macs_made() - before, secrets.len());
         }
     }
 

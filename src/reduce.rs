@@ -307,6 +307,17 @@ impl Reduced {
                         && of_owner(charge)
                 })
         };
+        // What was charged on top of the period pays for none.
+        let is_of_extra = |refund: &Payment| {
+            self.payments.iter().any(|charge| {
+                let paid = &charge.payment;
+                paid.status == "paid"
+                    && paid.charge_type.as_deref() == Some("subscription_charge")
+                    && paid.payment.is_some()
+                    && paid.payment == refund.payment
+                    && of_owner(charge)
+            })
+        };
         let is_refund = |charge: &&Charge| {
             let payment = &charge.payment;
             // A subscription is paid for whole, with all its items.
@@ -315,6 +326,7 @@ impl Reduced {
                 && matches!(payment.status.as_str(), "refunded" | "disputed")
                 && of_owner(charge)
                 && !is_over(payment)
+                && !is_of_extra(payment)
         };
         let refunds = self.payments.iter().filter(is_refund);
         StoredRecord { refunded_at: refunds.map(|charge| charge.payment.occurred_at).max(), ..kept.stored() }
@@ -340,9 +352,14 @@ impl Reduced {
         let key = payer.key();
         let known = self.payers.iter().find(|known| known.payer == key);
         let own_records = || self.records.iter().filter(|kept| self.payer_of_record(kept) == Some(&key));
+        // Of more than are shown, what a newer one says again comes after what no other says.
+        let is_cut = own_records().count() > SNAPSHOT_RECORDS;
+        let is_said_again = |kept: &Kept| is_cut && own_records().any(|newer| newer.says_again(kept));
         let mut records: Vec<&Kept> = Vec::new();
         for kept in own_records() {
-            records.insert(records.partition_point(|other| other.place(as_of) < kept.place(as_of)), kept);
+            let place = kept.place(as_of, is_said_again(kept));
+            let at = records.partition_point(|other| other.place(as_of, is_said_again(other)) < place);
+            records.insert(at, kept);
         }
         records.truncate(SNAPSHOT_RECORDS);
 
@@ -437,12 +454,22 @@ impl Kept {
     }
 
     /// Where it stands in a snapshot: what may grant first, then what says why not, what is over last; of equals the newest.
-    fn place(&self, as_of: Timestamp) -> impl Ord + '_ {
+    fn place(&self, as_of: Timestamp, is_said_again: bool) -> impl Ord + '_ {
         let status = self.status();
         let may_grant = matches!(status, Status::Active | Status::Trialing | Status::Canceled | Status::PastDue);
         let period_end = self.state.value.as_ref().and_then(|state| state.period_end);
         let is_past = period_end.map_or(status == Status::Canceled, |end| end <= as_of);
-        (status == Status::Ended, !may_grant, is_past, Reverse(&self.state.version), &self.provider, &self.id)
+        let newest = Reverse(&self.state.version);
+        (status == Status::Ended, !may_grant, is_past, is_said_again, newest, &self.provider, &self.id)
+    }
+
+    /// Whether this is newer and says the same: the same thing bought once more, without end.
+    fn says_again(&self, other: &Self) -> bool {
+        let said = |kept: &Self| {
+            let plan = kept.plan.value.as_ref().map(|plan| plan.key.clone());
+            (plan, kept.status(), kept.state.value.as_ref().and_then(|state| state.period_end))
+        };
+        self.state.version > other.state.version && self.provider == other.provider && said(self) == said(other)
     }
 
     /// Takes over what is newer; says whether anything was.

@@ -83,12 +83,25 @@ impl Secret {
 
     /// The MAC of the parts, one after the other.
     pub(crate) fn mac(&self, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
+        #[cfg(test)]
+        MACS.set(MACS.get() + 1);
         let mut mac = self.mac.clone();
         for part in parts {
             mac.update(part);
         }
         mac.finalize().into_bytes().into()
     }
+}
+
+#[cfg(test)]
+std::thread_local! {
+    static MACS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// How many MACs this thread has made.
+#[cfg(test)]
+pub(crate) fn macs_made() -> usize {
+    MACS.get()
 }
 
 impl fmt::Debug for Secret {

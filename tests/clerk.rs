@@ -370,6 +370,11 @@ fn no_scalar_replaced_by_anything_makes_reading_panic() {
     CLERK.check_that_reading_never_panics();
 }
 
+#[test]
+fn an_id_that_looks_like_a_card_number_is_read_from_a_dead_letter_as_it_came() {
+    CLERK.check_that_masking_keeps_ids_but_for(&["plan", "slug"]);
+}
+
 #[cfg(feature = "sqlite")]
 #[test]
 fn whatever_can_be_read_can_be_stored() {

@@ -139,6 +139,11 @@ fn the_attempts_own_time_is_never_used() {
 }
 
 #[test]
+fn an_id_that_looks_like_a_card_number_is_read_from_a_dead_letter_as_it_came() {
+    LEMONSQUEEZY.check_that_masking_keeps_ids_but_for(&[]);
+}
+
+#[test]
 fn odd_values_neither_panic_nor_fail_to_be_stored() {
     LEMONSQUEEZY.check_odd_payloads();
 }

@@ -234,6 +234,11 @@ fn the_attempts_own_time_is_used_only_where_the_body_has_no_clock() {
 }
 
 #[test]
+fn an_id_that_looks_like_a_card_number_is_read_from_a_dead_letter_as_it_came() {
+    PADDLE.check_that_masking_keeps_ids_but_for(&[]);
+}
+
+#[test]
 fn whatever_stands_in_a_field_nothing_panics_and_what_can_be_read_can_be_stored() {
     PADDLE.check_odd_payloads();
 }
@@ -512,4 +517,34 @@ fn what_was_bought_once_is_held_for_good_and_a_refund_is_a_payment_of_it() {
     assert_eq!(shop.deliver("e2", &event("adjustment.updated", "2026-01-05T00:00:01Z", refund)), Outcome::Stored);
     shop.check("user:user_1", "lifetime", "2036-01-01T00:00:00Z", (true, Reason::Active));
     assert!(shop.state().iter().any(|row| row.contains("refunded")));
+}
+
+#[test]
+fn only_what_paid_for_the_period_ends_it_when_it_is_paid_back() {
+    let transaction = |id: &str, origin: &str| {
+        event(
+            "transaction.completed",
+            "2026-01-02T00:00:00Z",
+            json!({"id": id, "status": "completed", "subscription_id": "sub_1", "customer_id": "ctm_1", "origin": origin, "items": [],
+                "payments": [{"payment_attempt_id": format!("pat_{id}"), "status": "captured", "amount": "1000",
+                    "created_at": "2026-01-02T00:00:00Z"}]}),
+        )
+    };
+    let refund = |transaction: &str| {
+        event(
+            "adjustment.created",
+            "2026-01-05T00:00:00Z",
+            json!({"id": format!("adj_{transaction}"), "action": "refund", "type": "full", "status": "approved",
+                "transaction_id": transaction, "subscription_id": "sub_1", "customer_id": "ctm_1"}),
+        )
+    };
+    let mut shop = shop();
+    shop.policy.refunds_revoke = true;
+    shop.deliver("e1", &subscription("created", "2026-01-01T00:00:01Z", "active", "2026-01-01T00:00:00Z", json!({})));
+    shop.deliver("e2", &transaction("txn_month", "web"));
+    shop.deliver("e3", &transaction("txn_extra", "subscription_charge"));
+    shop.deliver("e4", &refund("txn_extra"));
+    assert_eq!(shop.answer("user:user_1", "pro", "2026-01-06T00:00:00Z"), "true active");
+    shop.deliver("e5", &refund("txn_month"));
+    assert_eq!(shop.answer("user:user_1", "pro", "2026-01-06T00:00:00Z"), "false expired");
 }

@@ -16,10 +16,13 @@ use std::fs;
 use std::path::Path;
 
 use plangate::api::{Api, Reading};
+use plangate::catalog::Catalog;
+use plangate::decide::{Policy, decide};
 use plangate::delivery::Verified;
 use plangate::event::{Parsed, Record};
 use plangate::payer::Payer;
 use plangate::provider::{Environment, named};
+use plangate::question::{Condition, Question, What};
 use plangate::reconcile::differences;
 use plangate::settings::Settings;
 use plangate::store::Outcome;
@@ -430,6 +433,12 @@ fn the_customers_of_a_payer_are_those_of_every_provider_the_last_told_first() {
     take(&mut store, "polar", read("polar", &[updated("polar")]), None);
     assert!(store.customers_of(&user()).unwrap().iter().any(|(provider, _)| provider == "polar"));
     assert_eq!(store.customers_of(&told::payer("user:somebody_else")).unwrap(), []);
+    // The order of a guest links its payment to the payer, and no API has a customer of that name.
+    let session = json!({"id": "evt_9", "type": "checkout.session.completed", "created": 1_795_000_000, "data": {"object": {
+        "id": "cs_1", "mode": "payment", "payment_status": "paid", "payment_intent": "pi_1", "customer": null,
+        "client_reference_id": "user_42", "metadata": {"price_id": "price_book"}}}});
+    deliver(&mut store, "stripe", "evt_9", &session.to_string());
+    assert!(!store.customers_of(&user()).unwrap().iter().any(|(provider, _)| provider == "stripe"));
 }
 
 #[test]
@@ -522,4 +531,171 @@ fn whatever_stands_in_a_page_is_read_or_refused() {
         }
         assert!(read > 1_400 && refused > 45, "{provider}: {read} read, {refused} refused");
     }
+}
+
+/// What a shop knows of one provider, where webhooks and readings of the API come one after the other.
+struct Shop {
+    provider: &'static str,
+    store: SqliteStore,
+    catalog: Catalog,
+}
+
+impl Shop {
+    /// The plans `pro`, sold as `pri_pro`, and `addon`, sold as `pri_addon`.
+    fn new(provider: &'static str) -> Self {
+        let plan = |id: &str| json!({"ids": {provider: [id]}});
+        let plans = json!({"pro": plan("pri_pro"), "addon": plan("pri_addon")});
+        let catalog = Catalog::parse(&plans.to_string()).unwrap();
+        Self { provider, store: SqliteStore::in_memory().unwrap(), catalog }
+    }
+
+    fn hears(&mut self, event_id: &str, body: &Value) {
+        assert_eq!(deliver(&mut self.store, self.provider, event_id, &body.to_string()), Outcome::Stored, "{event_id}");
+    }
+
+    /// Reads a subscription in a listing, and answers by how many events the differences were stored.
+    fn reads(&mut self, object: &Value, read_at: &str) -> usize {
+        let body = json!({"data": [object], "has_more": false,
+            "meta": {"pagination": {"has_more": false}, "page": {"lastPage": 1}}});
+        let reading = api(self.provider).read_page("live", None, &body.to_string(), at(read_at)).unwrap().0;
+        let held = self.store.held(self.provider, &reading, None).unwrap();
+        let differences = differences(reading, &held, None, at(read_at));
+        let count = differences.len();
+        for difference in differences {
+            let verified = Verified::recorded(difference.event_id, at(read_at), &[]);
+            let parsed = Ok(Parsed::Event(difference.event));
+            assert_eq!(self.store.deliver(self.provider, &verified, &parsed, at(read_at)).unwrap().0, Outcome::Stored);
+        }
+        count
+    }
+
+    /// Which of the two plans the payer has.
+    fn has(&self, when: &str) -> Vec<&'static str> {
+        let snapshots = self.store.snapshots((&user(), None), at(when)).unwrap();
+        let has = |plan: &&str| {
+            let question =
+                Question { conditions: vec![Condition { what: What::Plan((*plan).to_owned()), scope: None }] };
+            decide(&snapshots, &self.catalog, &Policy::default(), &question, at(when)).allowed
+        };
+        ["pro", "addon"].into_iter().filter(has).collect()
+    }
+}
+
+const BOTH: [&str; 2] = ["pri_pro", "pri_addon"];
+const ONE: [&str; 1] = ["pri_pro"];
+
+/// A subscription for the year 2026 at Paddle or Stripe, with these items, as it stood since that day.
+fn year(provider: &str, day: &str, status: &str, items: &[&str]) -> Value {
+    let (first, last) = ("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z");
+    let over = status == "canceled";
+    if provider == "paddle" {
+        let item =
+            |price: &&str| json!({"status": "active", "quantity": 1, "price": {"id": price, "product_id": "pro_1"}});
+        return json!({
+            "id": "sub_1", "status": status, "customer_id": "ctm_1", "created_at": first, "updated_at": day,
+            "canceled_at": over.then_some(day), "custom_data": {"userId": "user_42"},
+            "current_billing_period": (!over).then(|| json!({"starts_at": first, "ends_at": last})),
+            "items": items.iter().map(item).collect::<Vec<Value>>()});
+    }
+    let item = |price: &&str| {
+        json!({"id": price.replace("pri", "si"), "created": at(first).as_secs() + i64::from(*price != "pri_pro"), "quantity": 1,
+            "current_period_start": at(first).as_secs(), "current_period_end": at(last).as_secs(), "price": {"id": price}})
+    };
+    json!({
+        "id": "sub_1", "object": "subscription", "status": status, "customer": "cus_1", "created": at(first).as_secs(),
+        "livemode": true, "ended_at": over.then(|| at(day).as_secs()), "metadata": {"userId": "user_42"},
+        "items": {"data": items.iter().map(item).collect::<Vec<Value>>()}})
+}
+
+/// The webhook about it.
+fn told_of(provider: &str, day: &str, status: &str, items: &[&str]) -> Value {
+    let object = year(provider, day, status, items);
+    if provider == "paddle" {
+        return json!({"event_id": day, "event_type": "subscription.updated", "occurred_at": day, "data": object});
+    }
+    let name = if status == "canceled" { "deleted" } else { "updated" };
+    json!({"id": day, "object": "event", "created": at(day).as_secs(), "livemode": true,
+        "type": format!("customer.subscription.{name}"), "data": {"object": object}})
+}
+
+#[test]
+fn an_item_that_was_taken_off_is_over_whoever_told_of_it() {
+    const JANUARY: &str = "2026-01-02T00:00:00Z";
+    const MARCH: &str = "2026-03-02T00:00:00Z";
+    const APRIL: &str = "2026-04-02T00:00:00Z";
+    const MAY: &str = "2026-05-02T00:00:00Z";
+    for provider in ["paddle", "stripe"] {
+        let told = |day, status, items: &[&str]| told_of(provider, day, status, items);
+        let shown = |day, status, items: &[&str]| year(provider, day, status, items);
+
+        // First known by a reading, taken off by a webhook.
+        let mut shop = Shop::new(provider);
+        assert_eq!(shop.reads(&shown(JANUARY, "active", &BOTH), JANUARY), 1, "{provider}: one event for all items");
+        assert_eq!(shop.has(MARCH), ["pro", "addon"], "{provider}");
+        shop.hears("e2", &told(MARCH, "active", &ONE));
+        assert_eq!(shop.has(MAY), ["pro"], "{provider}");
+        assert_eq!(shop.reads(&shown(MARCH, "active", &ONE), MAY), 0, "{provider}");
+
+        // The webhook was lost.
+        let mut shop = Shop::new(provider);
+        shop.hears("e1", &told(JANUARY, "active", &BOTH));
+        assert_eq!(shop.reads(&shown(JANUARY, "active", &BOTH), MARCH), 0, "{provider}: all is as held");
+        assert_eq!(shop.reads(&shown(MARCH, "active", &ONE), APRIL), 1, "{provider}");
+        assert_eq!(shop.has(MAY), ["pro"], "{provider}");
+        assert_eq!(shop.reads(&shown(MARCH, "active", &ONE), MAY), 0, "{provider}: that is stored once");
+        // And it was added again.
+        assert_eq!(shop.reads(&shown(MAY, "active", &BOTH), "2026-05-03T00:00:00Z"), 1, "{provider}");
+        assert_eq!(shop.has("2026-06-01T00:00:00Z"), ["pro", "addon"], "{provider}");
+
+        // It stays over when something else is read, up to the end of all.
+        let mut shop = Shop::new(provider);
+        shop.hears("e1", &told(JANUARY, "active", &BOTH));
+        shop.hears("e2", &told(MARCH, "active", &ONE));
+        assert_eq!(shop.has(APRIL), ["pro"], "{provider}");
+        let mut seats = shown(APRIL, "active", &ONE);
+        *seats
+            .pointer_mut(if provider == "paddle" { "/items/0/quantity" } else { "/items/data/0/quantity" })
+            .unwrap() = json!(5);
+        assert_eq!(shop.reads(&seats, APRIL), 1, "{provider}");
+        assert_eq!(shop.has(MAY), ["pro"], "{provider}");
+        assert_eq!(shop.reads(&shown(MAY, "canceled", &ONE), MAY), 1, "{provider}");
+        assert_eq!(shop.has("2026-06-01T00:00:00Z"), [""; 0], "{provider}");
+
+        // Neither its end nor that of the subscription was delivered before the end was read.
+        let mut shop = Shop::new(provider);
+        shop.hears("e1", &told(JANUARY, "active", &BOTH));
+        assert_eq!(shop.reads(&shown(APRIL, "canceled", &ONE), MAY), 1, "{provider}");
+        deliver(&mut shop.store, provider, "e3", &told(APRIL, "canceled", &ONE).to_string());
+        assert_eq!(shop.has("2026-06-01T00:00:00Z"), [""; 0], "{provider}");
+    }
+}
+
+#[test]
+fn a_reading_that_is_older_takes_no_item_off() {
+    for provider in ["paddle", "stripe"] {
+        let mut shop = Shop::new(provider);
+        shop.hears("e1", &told_of(provider, "2026-03-02T00:00:00Z", "active", &BOTH));
+        assert_eq!(
+            shop.reads(&year(provider, "2026-01-02T00:00:00Z", "active", &ONE), "2026-03-01T23:59:59Z"),
+            0,
+            "{provider}"
+        );
+        assert_eq!(shop.has("2026-05-01T00:00:00Z"), ["pro", "addon"], "{provider}");
+    }
+}
+
+#[test]
+fn a_free_pause_that_no_webhook_told_of_has_no_end() {
+    let object = |status: &str, updated_at: &str, pause: Value| {
+        json!({"type": "subscriptions", "id": "991", "attributes": {
+            "customer_id": 55, "product_id": 3, "variant_id": "pri_pro", "status": status, "pause": pause,
+            "renews_at": "2026-12-05T00:00:00Z", "created_at": "2026-10-05T00:00:00Z", "updated_at": updated_at}})
+    };
+    let mut shop = Shop::new("lemonsqueezy");
+    let active = object("active", "2026-11-05T00:00:07Z", Value::Null);
+    shop.hears("e1", &serde_json::from_str(&webhook("lemonsqueezy", &active)).unwrap());
+    let paused = object("paused", "2026-11-20T00:00:00Z", json!({"mode": "free", "resumes_at": null}));
+    assert_eq!(shop.reads(&paused, "2026-11-20T00:10:00Z"), 1);
+    assert_eq!(shop.has("2027-01-10T00:00:00Z"), ["pro"]);
+    assert_eq!(shop.reads(&paused, "2026-11-21T00:10:00Z"), 0);
 }

@@ -222,6 +222,11 @@ fn the_attempts_own_time_is_never_used() {
 }
 
 #[test]
+fn an_id_that_looks_like_a_card_number_is_read_from_a_dead_letter_as_it_came() {
+    REVENUECAT.check_that_masking_keeps_ids_but_for(&["store"]);
+}
+
+#[test]
 fn odd_values_neither_panic_nor_fail_to_be_stored() {
     REVENUECAT.check_odd_payloads();
 }
@@ -417,6 +422,21 @@ fn what_expires_with_its_billing_issue_has_no_days_of_grace() {
 }
 
 #[test]
+fn a_billing_issue_of_the_period_before_takes_nothing_from_what_was_renewed() {
+    let bought = event("INITIAL_PURCHASE", "2026-10-01T00:00:00Z", "2026-11-01T00:00:00Z");
+    let renewed = event("RENEWAL", "2026-11-01T00:00:10Z", "2026-12-01T00:00:00Z");
+    for when in ["2026-11-01T00:00:05Z", "2026-11-01T00:00:15Z", "2026-11-01T02:00:00Z"] {
+        let issue = event("BILLING_ISSUE", when, "2026-11-01T00:00:00Z");
+        let all = [bought.clone(), issue, renewed.clone()];
+        assert_eq!(played(&all).answer(USER, "pro", "2026-11-30T00:00:00Z"), "true active", "{when}");
+        check_every_order(&all, 4, played);
+    }
+    // One that comes while the period still runs is about the charge for the next.
+    let issue = event("BILLING_ISSUE", "2026-11-30T00:00:00Z", "2026-12-01T00:00:00Z");
+    assert_eq!(played(&[bought, renewed, issue]).answer(USER, "pro", "2026-12-01T12:00:00Z"), "false past_due");
+}
+
+#[test]
 fn a_refund_ends_a_subscription_when_the_store_says_so() {
     let bought = event("INITIAL_PURCHASE", "2026-10-01T00:00:00Z", "2026-11-01T00:00:00Z");
     let refunded = with(
@@ -497,4 +517,24 @@ fn a_purchase_belongs_to_whom_its_newest_event_names() {
     assert!(holds(&all[..2], USER) && !holds(&all[..2], "user:user_43"), "a transfer names no purchase");
     assert!(!holds(&all, USER) && holds(&all, "user:user_43"));
     check_every_order(&all, 3, played);
+}
+
+#[test]
+fn what_was_bought_anonymously_goes_over_with_a_transfer() {
+    let anonymous = "$RCAnonymousID:aa11";
+    let bought = with(
+        event("INITIAL_PURCHASE", "2026-10-01T00:00:00Z", "2027-10-01T00:00:00Z"),
+        json!({"app_user_id": anonymous, "original_app_user_id": anonymous, "aliases": [anonymous]}),
+    );
+    let transfer = json!({"event": {"id": "transfer", "type": "TRANSFER", "environment": "PRODUCTION",
+        "event_timestamp_ms": at("2026-10-10T00:00:00Z").as_millis(), "transferred_from": [anonymous],
+        "transferred_to": ["$RCAnonymousID:bb22", "user_42"]}});
+    let to_nobody = with(transfer.clone(), json!({"id": "to_nobody", "transferred_to": ["$RCAnonymousID:bb22"]}));
+    assert_eq!(
+        played(&[bought.clone(), to_nobody]).answer(USER, "pro", "2026-10-20T00:00:00Z"),
+        "false no_subscription"
+    );
+    let all = [bought, transfer];
+    assert_eq!(played(&all).answer(USER, "pro", "2026-10-20T00:00:00Z"), "true active");
+    check_every_order(&all, 2, played);
 }

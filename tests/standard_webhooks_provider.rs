@@ -139,6 +139,11 @@ fn the_attempts_own_time_is_used_only_where_the_body_has_no_clock() {
 }
 
 #[test]
+fn an_id_that_looks_like_a_card_number_is_read_from_a_dead_letter_as_it_came() {
+    OWN.check_that_masking_keeps_ids_but_for(&["plan"]);
+}
+
+#[test]
 fn whatever_stands_in_a_field_nothing_panics_and_what_can_be_read_can_be_stored() {
     OWN.check_odd_payloads();
 }

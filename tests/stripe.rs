@@ -310,6 +310,11 @@ fn within_a_second_events_are_ordered_by_what_they_say() {
 
 #[cfg(feature = "sqlite")]
 #[test]
+fn an_id_that_looks_like_a_card_number_is_read_from_a_dead_letter_as_it_came() {
+    STRIPE.check_that_masking_keeps_ids_but_for(&["customer", "payment_intent", "plan", "product", "subscription"]);
+}
+
+#[test]
 fn whatever_stands_in_a_body_is_read_or_refused_and_stored() {
     STRIPE.check_odd_payloads();
 }

@@ -100,6 +100,10 @@ impl Composer for Clerk {
         names(EVENTS)
     }
 
+    fn statuses(&self) -> &'static [&'static str] {
+        &["active", "past_due", "canceled", "upcoming", "ended", "abandoned", "incomplete", "expired"]
+    }
+
     fn compose(&self, event_type: &str, wish: &Wish) -> Result<Composed, Failure> {
         let shape = shape_of(self, EVENTS, event_type)?;
         check(event_type, shape, wish)?;

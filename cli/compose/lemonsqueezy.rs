@@ -56,6 +56,10 @@ impl Composer for LemonSqueezy {
         names(EVENTS)
     }
 
+    fn statuses(&self) -> &'static [&'static str] {
+        &["on_trial", "active", "paused", "past_due", "unpaid", "cancelled", "expired"]
+    }
+
     fn compose(&self, event_type: &str, wish: &Wish) -> Result<Composed, Failure> {
         let shape = shape_of(self, EVENTS, event_type)?;
         check(event_type, shape, wish)?;

@@ -68,6 +68,10 @@ impl Composer for Paddle {
         names(EVENTS)
     }
 
+    fn statuses(&self) -> &'static [&'static str] {
+        &["active", "trialing", "past_due", "paused", "canceled"]
+    }
+
     fn compose(&self, event_type: &str, wish: &Wish) -> Result<Composed, Failure> {
         let shape = shape_of(self, EVENTS, event_type)?;
         check(event_type, shape, wish)?;

@@ -60,6 +60,10 @@ impl Composer for Polar {
         names(EVENTS)
     }
 
+    fn statuses(&self) -> &'static [&'static str] {
+        &["incomplete", "incomplete_expired", "trialing", "active", "past_due", "paused", "canceled", "unpaid"]
+    }
+
     fn compose(&self, event_type: &str, wish: &Wish) -> Result<Composed, Failure> {
         let shape = shape_of(self, EVENTS, event_type)?;
         check(event_type, shape, wish)?;

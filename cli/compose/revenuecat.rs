@@ -47,6 +47,10 @@ impl Composer for RevenueCat {
         EVENTS.to_vec()
     }
 
+    fn statuses(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     fn compose(&self, event_type: &str, wish: &Wish) -> Result<Composed, Failure> {
         if !EVENTS.contains(&event_type) {
             return Err(unknown(self, event_type));

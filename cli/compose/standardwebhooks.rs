@@ -48,6 +48,10 @@ impl Composer for StandardWebhooks {
         names(EVENTS)
     }
 
+    fn statuses(&self) -> &'static [&'static str] {
+        &["active", "trialing", "canceled", "past_due", "paused", "unpaid", "incomplete", "upcoming", "ended"]
+    }
+
     fn compose(&self, event_type: &str, wish: &Wish) -> Result<Composed, Failure> {
         let shape = shape_of(self, EVENTS, event_type)?;
         check(event_type, shape, wish)?;

@@ -76,6 +76,10 @@ impl Composer for Stripe {
         names(EVENTS)
     }
 
+    fn statuses(&self) -> &'static [&'static str] {
+        &["incomplete", "incomplete_expired", "trialing", "active", "past_due", "canceled", "unpaid", "paused"]
+    }
+
     fn compose(&self, event_type: &str, wish: &Wish) -> Result<Composed, Failure> {
         let shape = shape_of(self, EVENTS, event_type)?;
         check(event_type, shape, wish)?;

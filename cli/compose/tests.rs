@@ -213,6 +213,29 @@ fn every_event_is_read_as_it_is_meant() {
 }
 
 #[test]
+fn a_composers_statuses_are_those_that_the_core_knows() {
+    for (provider, event_type) in [
+        ("clerk", "subscriptionItem.updated"),
+        ("lemonsqueezy", "subscription_updated"),
+        ("paddle", "subscription.updated"),
+        ("polar", "subscription.updated"),
+        ("standard-webhooks", "subscription.changed"),
+        ("stripe", "customer.subscription.updated"),
+    ] {
+        let composer = composer_of(provider);
+        let is_unknown = |status: &str| {
+            let wish = Wish { status: Some(status.into()), ..wish() };
+            let body = composer.compose(event_type, &wish).unwrap().body.to_string();
+            is_unknown_status(named(provider).unwrap(), "evt_1", wish.at, &body)
+        };
+        for status in composer.statuses() {
+            assert!(!is_unknown(status), "{provider}: {status}");
+        }
+        assert!(is_unknown("banana"), "{provider}");
+    }
+}
+
+#[test]
 fn what_is_wished_for_is_in_the_event() {
     let of_org = |org: &str, plan: &str| Wish { org: Some(org.into()), plan: Some(plan.into()), ..wish() };
     let trial = Wish { trial: true, user: Some("ada".into()), ..wish() };

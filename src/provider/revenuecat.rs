@@ -41,6 +41,9 @@ const ANONYMOUS: &str = "$RCAnonymousID:";
 /// second older: otherwise it would bring back what expired with it. The first says least, and above all not the grace period
 /// that `BILLING_ISSUE` alone tells. So it counts as older than what told of the period whose end it is about, and changes
 /// nothing where that is known.
+///
+/// A `RENEWAL` may come before the `BILLING_ISSUE` about the charge that it made good, which then still tells the end of the
+/// period before: it is about that time, whenever it was made.
 const TWIN_MS: i64 = 1_000;
 
 impl Provider for RevenueCat {
@@ -232,16 +235,26 @@ impl<'a> Purchase<'a> {
             links: Vec::new(),
             signed: None,
         };
-        // Which purchases move is not told. Each names its new user in its next event.
+        // Which purchases move is not told. One that names its user names the new one in its next event; what was bought
+        // anonymously is the customer's, and goes over with that.
         if self.kind == Kind::Transfer {
+            for name in self.told.texts("transferred_from") {
+                self.link(name.starts_with(ANONYMOUS).then(|| name.to_owned()), &mut event);
+            }
             return Ok(event);
         }
         let id = self.record_id()?;
         event.payments.extend(self.payment(&id, reason)?);
         event.records.push(self.record(id, reason)?);
-        let link = self.customer.clone().zip(self.payer.clone());
-        event.links.extend(link.map(|(customer, payer)| Link { customer, payer, version: self.version(self.at, 0) }));
+        self.link(self.customer.clone(), &mut event);
         Ok(event)
+    }
+
+    /// The customer is the payer's, where both are told.
+    fn link(&self, customer: Option<String>, event: &mut Event) {
+        if let Some((customer, payer)) = customer.zip(self.payer.clone()) {
+            event.links.push(Link { customer, payer, version: self.version(self.at, 0) });
+        }
     }
 
     fn version(&self, counts_as: Timestamp, progress: u8) -> Version {
@@ -283,11 +296,11 @@ impl<'a> Purchase<'a> {
             // It ends by itself, so there is no renewal to wait for.
             Kind::Temporary => (Status::Canceled, Some(self.expires_at.map_or(day_after, |end| end.min(day_after)))),
         };
+        // When the period ended: the next charge was due then.
+        let due_at = self.expires_at.map_or(self.at, |end| end.min(self.at));
         let counts_as = match (self.kind, self.event_type) {
-            (Kind::Fails, "BILLING_ISSUE") => self.at.plus_millis(TWIN_MS.saturating_neg()),
-            (Kind::Fails, _) => {
-                self.purchased_at.unwrap_or(self.at).min(self.at).plus_millis(TWIN_MS.saturating_mul(-2))
-            }
+            (Kind::Fails, "BILLING_ISSUE") => due_at.plus_millis(TWIN_MS.saturating_neg()),
+            (Kind::Fails, _) => self.purchased_at.unwrap_or(due_at).min(due_at).plus_millis(TWIN_MS.saturating_mul(-2)),
             _ => self.at,
         };
         let state = State {
@@ -295,9 +308,8 @@ impl<'a> Purchase<'a> {
             period_end,
             cancel_at: period_end.filter(|_| self.kind == Kind::Ends && status == Status::Canceled),
             canceled_at: (self.event_type == "CANCELLATION" && status == Status::Canceled).then_some(self.at),
-            ended_at: (self.kind == Kind::Over).then(|| self.expires_at.map_or(self.at, |end| end.min(self.at))),
-            // The charge was due when the period ended.
-            past_due_since: (self.kind == Kind::Fails).then(|| self.expires_at.map_or(self.at, |end| end.min(self.at))),
+            ended_at: (self.kind == Kind::Over).then_some(due_at),
+            past_due_since: (self.kind == Kind::Fails).then_some(due_at),
             ..State::new(status)
         };
         // Bought once and without end: nothing runs out. That it was paid back is told by the payment alone.

@@ -267,6 +267,47 @@ fn what_was_bought_once_stays_and_a_refund_is_a_payment() {
 }
 
 #[test]
+fn money_back_for_a_purchase_is_its_buyers_though_only_the_payment_is_named() {
+    let session = |customer: Value| {
+        let session = json!({"id": "cs_1", "mode": "payment", "payment_status": "paid", "payment_intent": "pi_1",
+            "customer": customer, "client_reference_id": "user_1", "amount_total": 3000, "currency": "usd",
+            "metadata": {"price_id": "price_book"}});
+        event("evt_1", "checkout.session.completed", 0, session, None)
+    };
+    // What Stripe sends: a session's metadata are not its charge's, a guest is no customer, and no dispute names one.
+    let charge = json!({"id": "ch_1", "payment_intent": "pi_1", "customer": null, "amount": 3000, "amount_refunded": 3000,
+        "refunded": true, "created": T, "metadata": {}});
+    let dispute = |status: &str| {
+        json!({"id": "du_1", "charge": "ch_1", "payment_intent": "pi_1", "amount": 3000, "created": T + DAY,
+            "metadata": {}, "reason": "fraudulent", "status": status})
+    };
+    let refunded = event("evt_2", "charge.refunded", DAY, charge, None);
+    let disputed = event("evt_3", "charge.dispute.created", DAY, dispute("needs_response"), None);
+    let won = event("evt_4", "charge.dispute.closed", 2 * DAY, dispute("won"), None);
+    for (customer, back, holds) in [
+        (json!(null), vec![&refunded], false),
+        (json!(null), vec![&disputed], false),
+        (json!("cus_1"), vec![&disputed], false),
+        (json!("cus_1"), vec![&disputed, &won], true),
+        (json!("cus_1"), vec![&won, &disputed], true),
+    ] {
+        let bought = session(customer);
+        for is_last in [false, true] {
+            let mut shop = Shop::new();
+            shop.0.policy.refunds_revoke = true;
+            let mut told = back.clone();
+            told.insert(if is_last { told.len() } else { 0 }, &bought);
+            for body in told {
+                shop.deliver(body);
+            }
+            shop.check("plan=book", 3 * DAY, holds, if holds { "active" } else { "expired" });
+            let unowned = "SELECT id FROM payments WHERE payer IS NOT 'user:user_1'";
+            assert_eq!(shop.texts(unowned), Vec::<String>::new(), "{bought} {back:?}");
+        }
+    }
+}
+
+#[test]
 fn every_item_counts_and_one_that_is_taken_out_ends() {
     let both = [pro(0, 30 * DAY), seo(DAY, 365 * DAY)];
     let added = event(
@@ -375,6 +416,10 @@ fn two_changes_of_seats_in_a_second_are_a_tie_that_is_marked() {
             shop.deliver(body);
         }
         assert_eq!(shop.texts("SELECT seats FROM records"), ["2"], "the larger id, in any order");
+        for again in [order[1], order[0]] {
+            assert_eq!(shop.texts("SELECT detail FROM deliveries ORDER BY seq"), ["-", "tied"]);
+            assert_eq!(shop.deliver(again), Outcome::Duplicate);
+        }
         assert_eq!(shop.texts("SELECT detail FROM deliveries ORDER BY seq"), ["-", "tied"]);
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use plangate::card;
 use plangate::delivery::{Delivery, Headers, Verified, VerifyError};
 use plangate::event::{ParseError, Parsed};
 use plangate::payer::Payer;
@@ -258,6 +259,35 @@ impl Teller {
         self.for_every_odd_payload(|_, _, _| {});
     }
 
+    /// Masking changes nothing of what is read as an id and looks like a card number, wherever in a body it comes from; but
+    /// for these fields, all of which hold something else, or ids that never look like that.
+    #[track_caller]
+    pub fn check_that_masking_keeps_ids_but_for(self, others: &[&str]) {
+        let (mut kept, mut changed) = (0, BTreeSet::new());
+        for payload in self.payloads() {
+            let body = payload.body();
+            for pointer in pointers(&body).into_iter().filter(|pointer| is_text_or_number(&body, pointer)) {
+                for id in like_card_numbers() {
+                    assert_ne!(card::mask(&id.to_string()), id.to_string(), "or it shows nothing");
+                    let mut body = body.clone();
+                    *body.pointer_mut(&pointer).unwrap() = id.clone();
+                    let parsed = self.parse("evt_1", body.to_string().as_bytes());
+                    if !parsed.as_ref().is_ok_and(|parsed| is_read_as_id(parsed, &id)) {
+                        continue;
+                    }
+                    if self.parse("evt_1", card::mask(&body.to_string()).as_bytes()) == parsed {
+                        kept += 1;
+                    } else {
+                        let names = pointer.rsplit('/').filter(|name| name.parse::<usize>().is_err());
+                        changed.extend(names.map(str::to_owned).next());
+                    }
+                }
+            }
+        }
+        assert_eq!(changed.iter().map(String::as_str).collect::<Vec<_>>(), others);
+        assert!(kept > self.least.payloads, "{kept} ids were kept");
+    }
+
     #[track_caller]
     pub fn check_causes(self, cases: &[(&[u8], Option<&str>, &str)]) {
         let mut wrong = Vec::new();
@@ -331,6 +361,33 @@ pub fn odd_values() -> [Value; 16] {
         json!("4242424242424242"),
         json!("x".repeat(300)),
     ]
+}
+
+/// Ids as they are given out that are card numbers by their digits: of a transaction in Apple's store and in Google's, of a
+/// user where ids are times and counters, and a number.
+pub fn like_card_numbers() -> [Value; 4] {
+    [
+        json!("490001234567894"),
+        json!("GPA.3312-1234-5678-90124"),
+        json!("175928847299117062"),
+        json!(530_007_654_321_003_i64),
+    ]
+}
+
+fn is_text_or_number(body: &Value, pointer: &str) -> bool {
+    body.pointer(pointer).is_some_and(|value| value.is_string() || value.is_number())
+}
+
+/// Whether an event names something or somebody by this.
+fn is_read_as_id(parsed: &Parsed, id: &Value) -> bool {
+    let Parsed::Event(event) = parsed else { return false };
+    let event = serde_json::to_value(event).unwrap();
+    let id = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
+    let names = ["/payer", "/customer", "/subscription", "/record", "/payment", "/id", "/key"];
+    pointers(&event).iter().any(|pointer| {
+        let text = event.pointer(pointer).and_then(Value::as_str);
+        names.iter().any(|name| pointer.ends_with(name)) && text.is_some_and(|text| text.contains(&id))
+    })
 }
 
 /// JSON pointers to everything, the whole too.

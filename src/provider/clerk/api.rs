@@ -196,7 +196,7 @@ fn one(sent: &Sent<'_>, item: Object<'_>, container: &Container) -> Result<Shown
     };
     let is_dated = moment(item, "updated_at")?.is_some();
     let tells_trial = item.flag("is_free_trial")?.is_some();
-    Ok(Shown { tells_trial, ..Shown::new(record(sent, item, status, container)?, is_dated) })
+    Ok(Shown { tells_trial, tells_period: false, ..Shown::new(record(sent, item, status, container)?, is_dated) })
 }
 
 fn mark_trial(shown: &mut Shown) {

@@ -14,7 +14,7 @@ use crate::status::Status;
 pub(super) fn event(sent: &Sent<'_>, session: &Json<'_>) -> Result<Event, &'static str> {
     let payer = org(session, "metadata").or_else(|| referred(session)).or_else(|| user(session, "metadata"));
     let customer = id(session, "customer");
-    let event = sent.event(payer.as_ref(), customer.as_ref());
+    let mut event = sent.event(payer.as_ref(), customer.as_ref());
     if text(session, "mode").as_deref() != Some("payment") {
         return Ok(event);
     }
@@ -42,6 +42,10 @@ pub(super) fn event(sent: &Sent<'_>, session: &Json<'_>) -> Result<Event, &'stat
         trial: false,
         started_at: moment(session, "created"),
     };
+    // A refund to a guest, and every dispute, name no customer but the payment: whose that is is told here alone.
+    if payment_intent.is_some() {
+        event.links.extend(sent.event(payer.as_ref(), Some(&record.id)).links);
+    }
     let payment = Payment {
         payer,
         customer,

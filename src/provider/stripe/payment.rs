@@ -59,17 +59,16 @@ pub(super) fn dispute(sent: &Sent<'_>, dispute: &Json<'_>) -> Result<Event, &'st
 }
 
 /// What is about a charge. Before basil a charge named its invoice. Since then it says nothing of what was bought: if that was
-/// an order, then the one of this payment; otherwise there is no record of that name.
+/// an order, then the one of this payment; otherwise there is no record of that name. Where it names no customer either, the
+/// session of that order is what tells whose it is.
 fn of_charge(sent: &Sent<'_>, object: &Json<'_>, status: &str, rank: u8) -> Result<Payment, &'static str> {
     let payment_intent = id(object, "payment_intent");
     let of_invoice = id(object, "invoice").or_else(|| id(object, "charge/invoice"));
+    let bought = payment_intent.as_deref().filter(|_| of_invoice.is_none()).map(order);
     Ok(Payment {
         payer: payer(object, "metadata"),
-        customer: id(object, "customer"),
-        record: match of_invoice {
-            Some(_) => id(object, "invoice/subscription"),
-            None => payment_intent.as_deref().map(order),
-        },
+        customer: id(object, "customer").or_else(|| bought.clone()),
+        record: bought.or_else(|| id(object, "invoice/subscription")),
         payment: payment_intent,
         ..described(sent, object, status, rank)?
     })
