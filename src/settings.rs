@@ -56,8 +56,8 @@ pub struct Settings {
     pub publishable_key: Option<PublishableKey>,
     /// Keys of servers.
     pub api_keys: Vec<ApiKey>,
-    /// The key of the `/admin` routes; without one there are none.
-    pub admin_token: Option<ApiKey>,
+    /// The keys of the `/admin` routes; without one there are none.
+    pub admin_tokens: Vec<ApiKey>,
     /// Origins that a browser may ask from.
     pub allowed_origins: Vec<String>,
     /// What is sold.
@@ -82,6 +82,8 @@ pub struct Settings {
     pub apis: Map<&'static str, ApiAccess>,
     /// Where changes are passed on to.
     pub sink: Option<Sink>,
+    /// Whether changes are to be passed on: also while the sink's settings cannot be used, so that none is lost by then.
+    pub passes_on: bool,
     /// What is missing.
     pub missing: Vec<Problem>,
     /// What is there and cannot be used.
@@ -194,6 +196,32 @@ impl ApiKey {
     pub fn fits(&self, presented: &str) -> bool {
         subtle::ConstantTimeEq::ct_eq(self.0.as_slice(), presented.as_bytes()).into()
     }
+
+    /// Whether one of the keys was presented. Every one is compared, so that the time taken does not tell which was close.
+    #[must_use]
+    pub fn any_fits(keys: &[Self], presented: &str) -> bool {
+        keys.iter().fold(false, |fits, key| key.fits(presented) | fits)
+    }
+}
+
+/// What the keys of Clerk's machines begin with (API keys, M2M and OAuth tokens).
+const MACHINE_PREFIXES: [&str; 3] = ["ak_", "mt_", "oat_"];
+
+/// Whether a credential is taken for a token: three parts with dots between them.
+#[must_use]
+pub fn is_token(presented: &str) -> bool {
+    presented.split('.').count() == 3
+}
+
+/// Whether a credential is taken for a key of one of Clerk's machines.
+#[must_use]
+pub fn is_machine_key(presented: &str) -> bool {
+    MACHINE_PREFIXES.iter().any(|prefix| presented.starts_with(prefix))
+}
+
+/// Whether a credential is never looked for among our own.
+fn is_of_clerk(presented: &str) -> bool {
+    is_token(presented) || is_machine_key(presented)
 }
 
 impl fmt::Debug for ApiKey {
@@ -225,11 +253,11 @@ impl Settings {
         let webhook_secrets = reader.webhook_secrets();
         let publishable_key = reader.publishable_key();
         let session_keys = reader.session_keys(publishable_key.as_ref());
-        let issuer = reader.text("CLERK_ISSUER").or_else(|| publishable_key.as_ref().map(PublishableKey::issuer));
-        let session = SessionPolicy { issuer, authorized_parties: reader.list("AUTHORIZED_PARTIES") };
+        let issuer = reader.issuer().or_else(|| publishable_key.as_ref().map(PublishableKey::issuer));
+        let session = SessionPolicy { issuer, authorized_parties: reader.origins("AUTHORIZED_PARTIES", false) };
         let ours = reader.ours();
         let api_keys = reader.api_keys();
-        let admin_token = reader.admin_token();
+        let admin_tokens = reader.admin_tokens();
         let catalog = reader.catalog();
         let slack = reader.number("RENEWAL_SLACK_HOURS", 0..=MAX_POLICY_HOURS, 24);
         let grace = reader.number("PAST_DUE_GRACE_DAYS", 0..=MAX_POLICY_DAYS, 0);
@@ -250,6 +278,7 @@ impl Settings {
         let rate_limit_secs =
             reader.number("RATE_LIMIT_PERIOD_SECONDS", MIN_RATE_LIMIT_SECS..=MAX_RATE_LIMIT_SECS, MAX_RATE_LIMIT_SECS);
         let sink = reader.sink();
+        let passes_on = reader.text("SINK_URL").is_some();
         Self {
             webhook_secrets,
             ours,
@@ -257,8 +286,8 @@ impl Settings {
             session_keys,
             publishable_key,
             api_keys,
-            admin_token,
-            allowed_origins: reader.origins("ALLOWED_ORIGINS"),
+            admin_tokens,
+            allowed_origins: reader.origins("ALLOWED_ORIGINS", true),
             catalog,
             gateway,
             upgrade_url,
@@ -270,6 +299,7 @@ impl Settings {
             reconcile_pages,
             apis,
             sink,
+            passes_on,
             missing: reader.missing,
             unusable: reader.unusable,
         }
@@ -280,6 +310,22 @@ impl Settings {
     pub fn complaint(&self) -> Option<String> {
         let all: Vec<String> = self.missing.iter().chain(&self.unusable).map(ToString::to_string).collect();
         (!all.is_empty()).then(|| all.join("; "))
+    }
+
+    /// The same for who needs one of these settings and has none.
+    #[must_use]
+    pub fn complaint_about(&self, names: &[&str]) -> String {
+        let mut all: Vec<String> = self.complaint().into_iter().collect();
+        if !self.unusable.iter().any(|problem| names.contains(&problem.setting.as_str())) {
+            all.insert(0, [&names.join(" or "), " is not set"].concat());
+        }
+        all.join("; ")
+    }
+
+    /// Whether nothing is said of a setting that is needed.
+    #[must_use]
+    pub fn is_missing(&self, name: &str) -> bool {
+        self.missing.iter().any(|problem| problem.setting == name)
     }
 
     /// Whether the worker can do its work: somebody can tell it something, somebody can ask it, and nothing that was
@@ -305,7 +351,10 @@ mod tests {
 
     const PEM: &str = include_str!("../tests/data/session/public.pem");
 
-    fn read(pairs: &[(&str, &str)]) -> Settings {
+    /// Settings by name.
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+    fn read(pairs: Pairs<'_>) -> Settings {
         let map: Map<String, String> = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         Settings::read(|name| map.get(name).cloned())
     }
@@ -361,6 +410,37 @@ mod tests {
     }
 
     #[test]
+    fn a_party_that_no_token_can_name_is_named_and_lets_nobody_in() {
+        let cases = [
+            ("https://app.example.com, http://localhost:3000, chrome-extension://abc", true),
+            ("https://app.example.com/", false),
+            ("https://app.example.com/app", false),
+            ("https://*.example.com", false),
+            ("app.example.com", false),
+            (",", false),
+        ];
+        for (text, is_usable) in cases {
+            let settings = read(&[("AUTHORIZED_PARTIES", text)]);
+            let named: Vec<_> = settings.unusable.iter().map(|problem| problem.setting.as_str()).collect();
+            assert_eq!(named, if is_usable { vec![] } else { vec!["AUTHORIZED_PARTIES"] }, "{text}");
+            assert_eq!(settings.session.authorized_parties.len(), if is_usable { 3 } else { 1 }, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_that_no_token_can_name_is_named() {
+        for text in ["https://clerk.example.com/", "clerk.example.com"] {
+            let settings = read(&[("CLERK_ISSUER", text)]);
+            assert_eq!(
+                settings.unusable.iter().map(|problem| problem.setting.as_str()).collect::<Vec<_>>(),
+                ["CLERK_ISSUER"]
+            );
+            assert_eq!(settings.session.issuer.as_deref(), Some(text), "it is not left unchecked");
+        }
+        assert!(read(&[("CLERK_ISSUER", "https://example.com/__clerk")]).unusable.is_empty());
+    }
+
+    #[test]
     fn secrets_are_lists_under_both_names_and_a_bad_one_spoils_no_good_one() {
         let settings = read(&[
             ("CLERK_WEBHOOK_SIGNING_SECRET", "whsec_b25l, whsec_!, whsec_dHdv"),
@@ -396,6 +476,124 @@ mod tests {
         assert_eq!(read(&[key]).session.issuer.as_deref(), Some("https://clerk.clerk.dev"));
         assert_eq!(read(&[key, ("CLERK_ISSUER", "https://x.test")]).session.issuer.as_deref(), Some("https://x.test"));
         assert_eq!(read(&[]).session.issuer, None);
+    }
+
+    #[test]
+    fn what_is_there_and_unusable_is_not_missing_as_well() {
+        let session = "CLERK_JWT_KEY, CLERK_PUBLISHABLE_KEY or CLERK_SECRET_KEY";
+        let cases: [(Pairs<'_>, &str, &[&str]); 8] = [
+            (&[("CLERK_WEBHOOK_SECRET", "whsec_!")], "CLERK_WEBHOOK_SECRET", &[session, "API_KEYS"]),
+            (&[("CLERK_PUBLISHABLE_KEY", "pk_x")], "CLERK_PUBLISHABLE_KEY", &["webhooks", "API_KEYS"]),
+            (&[("CLERK_SECRET_KEY", "sk\nx")], "CLERK_SECRET_KEY", &["webhooks", "API_KEYS"]),
+            (
+                &[("CLERK_SECRET_KEY", "sk_x"), ("CLERK_API_URL", "api.clerk.com")],
+                "CLERK_API_URL",
+                &["webhooks", "API_KEYS"],
+            ),
+            (&[("API_KEYS", "short")], "API_KEYS", &["webhooks", session]),
+            (&[("API_KEYS", "ak_0123456789abcdef")], "API_KEYS", &["webhooks", session]),
+            (&[("ADMIN_TOKEN", "short")], "ADMIN_TOKEN", &["webhooks", session, "API_KEYS"]),
+            (
+                &[("SINK_URL", "https://x.test"), ("SINK_SECRET", "whsec_!")],
+                "SINK_SECRET",
+                &["webhooks", session, "API_KEYS"],
+            ),
+        ];
+        for (pairs, unusable, missing) in cases {
+            let settings = read(pairs);
+            let named = |problem: &Problem| problem.setting.clone();
+            assert_eq!(settings.unusable.iter().map(named).collect::<Vec<_>>(), [unusable]);
+            let named = |problem: &Problem| {
+                if problem.problem.contains("webhook") { "webhooks".to_owned() } else { problem.setting.clone() }
+            };
+            assert_eq!(settings.missing.iter().map(named).collect::<Vec<_>>(), missing, "{unusable}");
+        }
+    }
+
+    #[test]
+    fn an_api_is_asked_at_a_safe_address_and_with_a_key_that_a_header_can_hold() {
+        let stripe = |key: &str, url: &str| {
+            let settings = read(&[("STRIPE_SECRET_KEY", key), ("STRIPE_API_URL", url)]);
+            assert!(!settings.complaint().unwrap().contains("hush"));
+            let unusable: Vec<_> = settings.unusable.into_iter().map(|problem| problem.setting).collect();
+            (settings.apis.get("stripe").map(|api| api.base.clone()), unusable.concat())
+        };
+        for url in ["https://api.test", "https://api.test/", "http://127.0.0.1:12111", "http://localhost/"] {
+            assert_eq!(stripe("sk_x", url), (Some(url.trim_end_matches('/').to_owned()), String::new()));
+        }
+        for url in [
+            "hush.test",
+            "ftp://hush.test",
+            "http://hush.test",
+            "https://",
+            "https:///hush",
+            "https://hu sh",
+            "https://hu\nsh",
+            "https://hush.test?x=1",
+            "https://hush.test#x",
+        ] {
+            assert_eq!(stripe("sk_x", url), (None, "STRIPE_API_URL".to_owned()), "{url}");
+        }
+        for key in ["hush\nhush", "hush hush", "hush\u{e9}"] {
+            assert_eq!(stripe(key, ""), (None, "STRIPE_SECRET_KEY".to_owned()), "{key}");
+        }
+        // Whose key is not set is not asked.
+        assert!(read(&[("STRIPE_API_URL", "hush")]).unusable.is_empty());
+    }
+
+    #[test]
+    fn a_key_of_a_server_that_would_be_taken_for_another_thing_is_unusable() {
+        for key in ["0123456.89abc.def", "ak_0123456789abcdef", "mt_0123456789abcdef", "oat_0123456789abcdef"] {
+            let settings = read(&[("API_KEYS", &format!("0123456789abcdef, {key}"))]);
+            assert_eq!(settings.api_keys.len(), 1, "{key}");
+            let [problem] = settings.unusable.as_slice() else { panic!("{key}") };
+            assert_eq!(problem.setting, "API_KEYS");
+            assert!(!problem.problem.contains(key));
+        }
+        assert!(read(&[("API_KEYS", "0123456.89abcdef, sk.live.0123.456789")]).unusable.is_empty());
+    }
+
+    #[test]
+    fn an_old_and_a_new_admin_token_both_fit() {
+        let settings = read(&[("ADMIN_TOKEN", "0123456789abcdef, fedcba9876543210,short")]);
+        for token in ["0123456789abcdef", "fedcba9876543210"] {
+            assert!(ApiKey::any_fits(&settings.admin_tokens, token), "{token}");
+        }
+        for other in ["", "short", "0123456789abcdef, fedcba9876543210", "0123456789abcde"] {
+            assert!(!ApiKey::any_fits(&settings.admin_tokens, other), "{other}");
+        }
+        assert_eq!(settings.unusable.len(), 1);
+    }
+
+    #[test]
+    fn who_needs_a_setting_is_told_that_it_is_not_set() {
+        let secrets: &[&str] = &["REVENUECAT_WEBHOOK_SECRET", "REVENUECAT_SIGNING_SECRET"];
+        let clerk = ("CLERK_WEBHOOK_SIGNING_SECRET", "whsec_b25l");
+        let cases: [(Pairs<'_>, &str); 3] = [
+            (
+                &[clerk, ("CLERK_JWT_KEY", PEM), ("API_KEYS", "0123456789abcdef")],
+                "REVENUECAT_WEBHOOK_SECRET or REVENUECAT_SIGNING_SECRET is not set",
+            ),
+            (
+                &[clerk, ("CLERK_JWT_KEY", PEM)],
+                "REVENUECAT_WEBHOOK_SECRET or REVENUECAT_SIGNING_SECRET is not set; \
+                 API_KEYS is not set: no server can ask",
+            ),
+            (
+                &[
+                    ("CLERK_WEBHOOK_SIGNING_SECRET", "whsec_!"),
+                    ("CLERK_JWT_KEY", PEM),
+                    ("API_KEYS", "0123456789abcdef"),
+                ],
+                "REVENUECAT_WEBHOOK_SECRET or REVENUECAT_SIGNING_SECRET is not set; CLERK_WEBHOOK_SIGNING_SECRET has an \
+                 entry that is not base64 after its `whsec_` prefix",
+            ),
+        ];
+        for (pairs, expected) in cases {
+            assert_eq!(read(pairs).complaint_about(secrets), expected);
+        }
+        let unusable = read(&[("REVENUECAT_SIGNING_SECRET", " "), clerk, ("CLERK_WEBHOOK_SECRET", "whsec_!")]);
+        assert_eq!(Some(unusable.complaint_about(&["CLERK_WEBHOOK_SECRET"])), unusable.complaint());
     }
 
     #[test]

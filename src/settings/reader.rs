@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{ApiAccess, ApiKey, Bearer, Content, Gateway, Problem, SessionKeys, Sink};
+use super::{ApiAccess, ApiKey, Bearer, Content, Gateway, Problem, SessionKeys, Sink, is_of_clerk};
 use crate::catalog::Catalog;
 use crate::gate::{self, Rules};
 use crate::ordered::{self, Map};
@@ -21,6 +21,21 @@ const MIN_API_KEY_BYTES: usize = 16;
 /// The key of Clerk's Backend API, which also lists the keys of session tokens, and where that API is.
 const CLERK_SECRET_KEY: &str = "CLERK_SECRET_KEY";
 const CLERK_API_URL: (&str, &str) = ("CLERK_API_URL", "https://api.clerk.com");
+
+const NO_SAFE_ADDRESS: &str = "is no address with `https://` (or of this machine)";
+
+/// Whether nobody on the way reads what is sent to this address.
+fn is_safe_address(url: &str) -> bool {
+    let Some((scheme, rest)) = url.split_once("://") else { return false };
+    let end = rest.bytes().position(|byte| matches!(byte, b'/' | b':' | b'?'));
+    let host = end.and_then(|end| rest.get(..end)).unwrap_or(rest);
+    let is_safe = match scheme {
+        "https" => !host.is_empty(),
+        "http" => matches!(host, "127.0.0.1" | "localhost"),
+        _ => false,
+    };
+    is_safe && url.bytes().all(|byte| byte > b' ')
+}
 
 /// Reads settings one by one, and keeps what is missing or wrong.
 pub(super) struct Reader<L> {
@@ -49,7 +64,20 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     }
 
     fn unusable(&mut self, setting: &str, problem: impl fmt::Display) {
-        self.unusable.push(Problem { setting: setting.to_owned(), problem: problem.to_string() });
+        self.unusable_for(setting, problem.to_string());
+    }
+
+    /// What is read for two purposes is named once.
+    fn unusable_for(&mut self, setting: &str, problem: String) {
+        let problem = Problem { setting: setting.to_owned(), problem };
+        if !self.unusable.contains(&problem) {
+            self.unusable.push(problem);
+        }
+    }
+
+    /// Whether none of them is there. One that is there and unusable is not missing as well.
+    fn is_none_set(&self, names: &[&str]) -> bool {
+        names.iter().all(|name| self.list(name).is_empty())
     }
 
     pub(super) fn webhook_secrets(&mut self) -> Map<&'static str, Vec<Secret>> {
@@ -64,7 +92,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                 }
             }
         }
-        if secrets.is_empty() {
+        if PROVIDERS.iter().all(|provider| self.is_none_set(provider.secret_names())) {
             let names: Vec<&str> =
                 PROVIDERS.iter().filter_map(|provider| provider.secret_names().first().copied()).collect();
             self.missing(names.join(" or "), "is not set: no webhook can be verified");
@@ -112,7 +140,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         if let Some(api) = self.api_access(CLERK_SECRET_KEY, CLERK_API_URL) {
             return Some(SessionKeys::Jwks { url: format!("{}/v1/jwks", api.base), bearer: Some(api.bearer) });
         }
-        if !self.unusable.iter().any(|problem| problem.setting == "CLERK_PUBLISHABLE_KEY") {
+        if self.is_none_set(&["CLERK_PUBLISHABLE_KEY", CLERK_SECRET_KEY]) {
             self.missing(
                 "CLERK_JWT_KEY, CLERK_PUBLISHABLE_KEY or CLERK_SECRET_KEY",
                 "is not set: no session token can be verified",
@@ -121,13 +149,24 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         None
     }
 
-    fn api_access(&self, key: &str, (base, default_base): (&str, &str)) -> Option<ApiAccess> {
-        let key = self.text(key)?;
-        let base = self.text(base).unwrap_or_else(|| default_base.to_owned());
-        Some(ApiAccess { base: base.trim_end_matches('/').to_owned(), bearer: Bearer(key) })
+    fn api_access(&mut self, key: &str, (base, default_base): (&str, &str)) -> Option<ApiAccess> {
+        let bearer = self.text(key)?;
+        let address = self.text(base).unwrap_or_else(|| default_base.to_owned());
+        // A header cannot hold a line break, and no key has anything else of that kind.
+        let is_key = bearer.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_key {
+            self.unusable(key, "has a character within that is of no key");
+        }
+        // The key is sent there, and a path is put after it.
+        let is_base = is_safe_address(&address) && !address.bytes().any(|byte| matches!(byte, b'?' | b'#'));
+        if !is_base {
+            self.unusable(base, NO_SAFE_ADDRESS);
+        }
+        let base = address.trim_end_matches('/').to_owned();
+        (is_key && is_base).then_some(ApiAccess { base, bearer: Bearer(bearer) })
     }
 
-    pub(super) fn apis(&self, environment: Environment) -> Map<&'static str, ApiAccess> {
+    pub(super) fn apis(&mut self, environment: Environment) -> Map<&'static str, ApiAccess> {
         let one = |provider: &&'static dyn Provider| {
             let api = provider.api()?;
             let (base, default_base) = api.base_setting();
@@ -140,14 +179,9 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     pub(super) fn sink(&mut self) -> Option<Sink> {
         let url = self.text("SINK_URL")?;
         // What is sent says who pays for what.
-        let is_ours = |rest: &str| {
-            let host = rest.split(['/', ':', '?']).next();
-            matches!(host, Some("127.0.0.1" | "localhost"))
-        };
-        let is_sound = url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
-            || url.strip_prefix("http://").is_some_and(is_ours);
+        let is_sound = is_safe_address(&url);
         if !is_sound {
-            self.unusable("SINK_URL", "is no address with `https://` (or of this machine)");
+            self.unusable("SINK_URL", NO_SAFE_ADDRESS);
         }
         let mut secrets = Vec::new();
         for text in self.list("SINK_SECRET") {
@@ -156,30 +190,36 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
                 Err(error) => self.unusable("SINK_SECRET", format_args!("has an entry that {error}")),
             }
         }
-        if secrets.is_empty() {
+        if self.is_none_set(&["SINK_SECRET"]) {
             self.unusable("SINK_SECRET", "has no entry, and nothing is sent without a signature");
         }
         (is_sound && !secrets.is_empty()).then_some(Sink { url, secrets })
     }
 
     pub(super) fn api_keys(&mut self) -> Vec<ApiKey> {
-        let (long, short): (Vec<_>, Vec<_>) =
-            self.list("API_KEYS").into_iter().partition(|key| key.len() >= MIN_API_KEY_BYTES);
-        if !short.is_empty() {
-            self.unusable("API_KEYS", format_args!("has an entry of fewer than {MIN_API_KEY_BYTES} characters"));
-        } else if long.is_empty() {
+        if self.is_none_set(&["API_KEYS"]) {
             self.missing("API_KEYS", "is not set: no server can ask");
         }
-        long.into_iter().map(|key| ApiKey(key.into_bytes())).collect()
+        self.keys("API_KEYS", is_of_clerk)
     }
 
-    pub(super) fn admin_token(&mut self) -> Option<ApiKey> {
-        let token = self.text("ADMIN_TOKEN")?;
-        if token.len() < MIN_API_KEY_BYTES {
-            self.unusable("ADMIN_TOKEN", format_args!("has fewer than {MIN_API_KEY_BYTES} characters"));
-            return None;
+    pub(super) fn admin_tokens(&mut self) -> Vec<ApiKey> {
+        self.keys("ADMIN_TOKEN", |_| false)
+    }
+
+    /// A list of keys.
+    fn keys(&mut self, name: &str, is_taken: fn(&str) -> bool) -> Vec<ApiKey> {
+        let mut keys = Vec::new();
+        for key in self.list(name) {
+            if key.len() < MIN_API_KEY_BYTES {
+                self.unusable(name, format_args!("has an entry of fewer than {MIN_API_KEY_BYTES} characters"));
+            } else if is_taken(&key) {
+                self.unusable(name, "has an entry that would be taken for a token or key of Clerk's");
+            } else {
+                keys.push(ApiKey(key.into_bytes()));
+            }
         }
-        Some(ApiKey(token.into_bytes()))
+        keys
     }
 
     pub(super) fn catalog(&mut self) -> Catalog {
@@ -194,7 +234,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     pub(super) fn gateway(&mut self) -> Gateway {
         let Some(json) = self.text("GATES") else { return Gateway::Off };
         let rules = Rules::parse(&json).map_err(|error| self.unusable("GATES", error)).ok();
-        let mut all = self.origins("ORIGIN");
+        let mut all = self.origins("ORIGIN", true);
         let is_origin_wrong = all.is_empty() && self.text("ORIGIN").is_some();
         all.extend(["ASSETS", "CONTENT"].into_iter().filter_map(|name| self.text(name).map(|_| name.to_owned())));
         match (rules, all.pop()) {
@@ -246,16 +286,38 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         }
     }
 
-    pub(super) fn origins(&mut self, name: &str) -> Vec<String> {
-        let origins = self.list(name);
-        let is_origin = |text: &str| {
+    /// Whose tokens are taken. Clerk's are named without a slash at the end.
+    pub(super) fn issuer(&mut self) -> Option<String> {
+        let issuer = self.text("CLERK_ISSUER")?;
+        if issuer.ends_with('/') || !issuer.contains("://") {
+            self.unusable(
+                "CLERK_ISSUER",
+                "is no issuer of Clerk's (`https://clerk.example.com`, without a `/` at its end)",
+            );
+        }
+        Some(issuer)
+    }
+
+    /// Origins: of the web, or of any scheme, as apps and extensions of a browser have. What is no origin is left out of the
+    /// former. Of the latter it stays, as a list without any would welcome all.
+    pub(super) fn origins(&mut self, name: &str, of_the_web: bool) -> Vec<String> {
+        let mut origins = self.list(name);
+        if origins.is_empty() {
+            origins.extend(self.text(name));
+        }
+        let is_origin = |text: &String| {
             text.split_once("://").is_some_and(|(scheme, host)| {
-                matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains(['/', '*', '?', '#'])
+                (!of_the_web || matches!(scheme, "http" | "https"))
+                    && !host.is_empty()
+                    && !host.contains(['/', '*', '?', '#'])
             })
         };
-        if origins.iter().any(|origin| !is_origin(origin)) {
+        if !origins.iter().all(is_origin) {
             self.unusable(name, "has an entry that is no origin (`https://app.example.com`, no path, no `*`)");
         }
-        origins.into_iter().filter(|origin| is_origin(origin)).collect()
+        if of_the_web {
+            origins.retain(is_origin);
+        }
+        origins
     }
 }
