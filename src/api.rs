@@ -139,6 +139,7 @@ impl Reading {
 }
 
 /// One record as the API shows it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about what a provider's API tells")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Shown {
     /// The record. Its version is not yet one: it names no event.
@@ -147,6 +148,8 @@ pub struct Shown {
     pub is_dated: bool,
     /// The API told whether it is in a trial.
     pub tells_trial: bool,
+    /// The API tells the period wherever there is one, so that none is one without end.
+    pub tells_period: bool,
     /// Nothing that is told later changes it.
     pub is_final: bool,
 }
@@ -155,7 +158,7 @@ impl Shown {
     /// A record that is shown whole.
     #[must_use]
     pub fn new(record: Record, is_dated: bool) -> Self {
-        Self { record, is_dated, tells_trial: true, is_final: false }
+        Self { record, is_dated, tells_trial: true, tells_period: true, is_final: false }
     }
 }
 

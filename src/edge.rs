@@ -201,7 +201,7 @@ impl Edge<'_> {
         if !is_known && let Some(log) = failure.log() {
             log.with("request.id", self.request.id())
                 .with("request.method", self.request.method())
-                .with("request.path", self.request.path())
+                .with("request.path", self.request.path_logged())
                 .write();
         }
         let reply = Reply::problem(failure, &self.request.id());

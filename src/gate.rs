@@ -86,13 +86,14 @@ impl Rules {
     /// What they say of a path. The first rule that has it speaks; a path that none has is nowhere.
     ///
     /// A server may take other spellings for the same thing: other letter case, `;parameters`, dots at the end, `a` for
-    /// `a.html`. So an earlier rule that has one of these has to be satisfied as well.
+    /// `a.html`. So an earlier rule that has one of these has to be satisfied as well. A server that `runs_files` may have
+    /// more of them: `/a.php/b` for `/a.php`, or for `/b`.
     #[must_use]
-    pub fn judge(&self, path: &Path, fold: &dyn Fn(&str) -> String) -> Verdict<'_> {
+    pub fn judge(&self, path: &Path, runs_files: bool, fold: &dyn Fn(&str) -> String) -> Verdict<'_> {
         let Some(exact) = self.0.iter().position(|rule| covers(&rule.pattern, path.exact())) else {
             return Verdict::Unknown;
         };
-        let spellings = path.spellings();
+        let spellings = path.spellings(runs_files);
         let (mut needs, mut upgrade_url) = (Question::default(), None);
         let mut left: Vec<&str> = spellings.iter().map(String::as_str).collect();
         for (index, rule) in self.0.iter().enumerate().take(exact.saturating_add(1)) {

@@ -194,18 +194,16 @@ pub struct Page {
 }
 
 impl Page {
-    /// A page from what `src/store/ledger.sql` answers: one row more than the limit, if there is one.
+    /// A page from what `src/store/ledger.sql` answers.
     ///
     /// # Errors
     /// [`Unreadable`], when the database answers something else.
-    pub fn parse(json: &str, limit: u32) -> Result<Self, Unreadable> {
+    pub fn parse(json: &str) -> Result<Self, Unreadable> {
         let json = json::parse(json.as_bytes())?;
         let rows = json.as_list().ok_or_else(|| Unreadable::new("a list of rows was expected"))?;
-        let mut events: Vec<Row> = rows.iter().map(Row::read).collect::<Result<_, _>>()?;
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let has_more = events.len() > limit;
-        events.truncate(limit);
-        let next_cursor = events.last().filter(|_| has_more).map(|row| row.seq);
+        let events: Vec<Row> = rows.iter().map(Row::read).collect::<Result<_, _>>()?;
+        let left = rows.last().map(|row| Fields::of(row)?.need("left", Fields::count)).transpose()?;
+        let next_cursor = events.last().filter(|_| left > Some(0)).map(|row| row.seq);
         Ok(Self { events, next_cursor })
     }
 }

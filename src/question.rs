@@ -209,6 +209,8 @@ pub enum QuestionError {
     UnreadableBody(String),
     /// A list of questions and one beside it.
     ListAndSingle,
+    /// A query where the body asks.
+    QueryBesideBody,
     /// An empty list of questions.
     NoQuestion,
     /// More than [`MAX_QUESTIONS`].
@@ -236,6 +238,7 @@ impl fmt::Display for QuestionError {
             Self::UnusableTime => f.write_str("`at` is one RFC 3339 time, such as `2026-12-01T00:00:00Z`"),
             Self::UnreadableBody(cause) => write!(f, "the body is not the JSON that is expected here: {cause}"),
             Self::ListAndSingle => f.write_str("give either `checks` or `plan` and `feature`, not both"),
+            Self::QueryBesideBody => f.write_str("a POST takes no query"),
             Self::NoQuestion => f.write_str("`checks` is empty"),
             Self::TooMany => write!(f, "at most {MAX_QUESTIONS} checks at once"),
             Self::NoPayer => f.write_str("a server key needs `user_id`, `org_id` or both"),

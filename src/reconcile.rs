@@ -10,7 +10,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::api::{Reading, Shown};
-use crate::event::{Event, Record, State, Version};
+use crate::event::{Event, Record, State, Version, is_further_item};
 use crate::json::{self, Fields, Unreadable};
 use crate::ordered::Map;
 use crate::payer::Payer;
@@ -27,8 +27,8 @@ const UNDELIVERED: &str = "reconciled_";
 const REREAD: &str = "reread_";
 /// A change that no delivery brought for so long counts as missed. Svix tries again after 5 seconds and after 5 minutes.
 pub const MISSED_AFTER_MS: i64 = 10 * 60_000;
-/// A sweep runs every five minutes; after twelve that failed or did not happen it is overdue.
-const OVERDUE_AFTER_MS: i64 = 60 * 60_000;
+/// What a scheduled run does comes every five minutes; after twelve that failed or did not happen it is overdue.
+pub const OVERDUE_AFTER_MS: i64 = 60 * 60_000;
 /// A record that the API leaves out is over only if it did not change for so long before: it may have been made after the
 /// API was asked, by a clock that is not ours.
 const SETTLED_AFTER_MS: i64 = 5 * 60_000;
@@ -54,6 +54,7 @@ struct HeldRecord {
     seats: Option<i64>,
     subscription: Option<String>,
     occurred_at: Timestamp,
+    event_id: String,
     version: String,
 }
 
@@ -67,6 +68,10 @@ impl Held {
         let fields = Fields::of(&json)?;
         let records = fields.need("records", |fields, name| fields.objects(name, HeldRecord::read))?;
         Ok(Self { records, erased: fields.need("erased", Fields::texts)? })
+    }
+
+    fn of(&self, id: &str) -> Option<&HeldRecord> {
+        self.records.iter().find(|held| held.id == id)
     }
 }
 
@@ -84,6 +89,7 @@ impl HeldRecord {
             seats: fields.whole("seats")?,
             subscription: fields.text("subscription")?,
             occurred_at: fields.need("occurred_at", Fields::moment)?,
+            event_id: fields.need("event_id", Fields::text)?,
             version: fields.need("version", Fields::text)?,
         })
     }
@@ -98,10 +104,10 @@ pub struct Difference {
     pub event: Event,
 }
 
-/// What the API shows otherwise than we hold it.
+/// What the API shows otherwise than we hold it: for each subscription that is shown whole one event with all its items, as a
+/// webhook has them; else for each record one.
 #[must_use]
 pub fn differences(reading: Reading, held: &Held, payer: Option<&Payer>, read_at: Timestamp) -> Vec<Difference> {
-    let of = |id: &str| held.records.iter().find(|held| held.id == id);
     let is_erased = |shown: &Shown| shown.record.payer.as_ref().is_some_and(|payer| held.erased.contains(&payer.key()));
     let gone: Vec<Shown> = held
         .records
@@ -110,77 +116,121 @@ pub fn differences(reading: Reading, held: &Held, payer: Option<&Payer>, read_at
         .filter(|held| held.is_missing_in(&reading, payer, read_at))
         .map(|held| held.ended(read_at))
         .collect();
-    let all = reading.shown.into_iter().chain(gone);
-    all.filter(|shown| !is_erased(shown))
-        .filter_map(|shown| {
-            let held = of(&shown.record.id);
-            let shown = held.map_or(shown.clone(), |held| held.complete(shown));
-            let differs = match held {
-                // What is over before we ever heard of it never gave anything that could still be asked for.
-                None => shown.record.state.as_ref().is_some_and(|state| state.status != Status::Ended),
-                Some(held) => {
-                    let is_later = shown.is_final || held.occurred_at <= shown.record.occurred_at;
-                    is_later && held.differs_from(&shown.record)
-                }
-            };
-            differs.then(|| difference(shown, held, read_at))
-        })
-        .collect()
-}
-
-fn difference(shown: Shown, held: Option<&HeldRecord>, read_at: Timestamp) -> Difference {
-    let Shown { mut record, is_dated, is_final, .. } = shown;
-    let changed_at = record.occurred_at;
-    let is_news = is_dated && held.is_none_or(|held| changed_at > held.occurred_at);
-    // A change that we heard of first from the API yields to its delivery, which then shows that deliveries come. What the
-    // API says otherwise than a delivery about the same change is the later look at it, and wins.
-    let (prefix, sent_at) = if is_news { (UNDELIVERED, Timestamp::from_millis(0)) } else { (REREAD, read_at) };
-    let event_id = format!("{prefix}{}", step(&record, held));
-    let progress = record.state.as_ref().map_or(0, |state| state.status.progress());
-    let clock = if is_final { Timestamp::MAX } else { changed_at };
-    record.version = Version::new(clock, sent_at, progress, &event_id);
-    let event = Event {
-        event_type: EVENT_TYPE.to_owned(),
-        occurred_at: changed_at,
-        payer: record.payer.clone(),
-        deleted_at: None,
-        records: vec![record],
-        payments: Vec::new(),
-        links: Vec::new(),
-        signed: None,
-    };
-    Difference { event_id, event }
-}
-
-/// Whether a record rests on what was read from a provider's API, by the id of the event that set it.
-#[must_use]
-pub fn is_reading(event_id: &str) -> bool {
-    event_id.starts_with(UNDELIVERED) || event_id.starts_with(REREAD)
-}
-
-/// Names the step from what is held to what is shown, so that two who take it at once take it once.
-fn step(record: &Record, held: Option<&HeldRecord>) -> String {
-    let mut digest = Sha256::new();
-    let state = record.state.as_ref();
-    let moment = |moment: Option<Timestamp>| moment.map_or_else(String::new, |moment| moment.as_millis().to_string());
-    let parts = [
-        record.id.clone(),
-        held.map_or_else(String::new, |held| held.version.clone()),
-        record.payer.as_ref().map(Payer::key).unwrap_or_default(),
-        record.plan.as_ref().map(|plan| plan.key.clone()).unwrap_or_default(),
-        state.map(|state| state.status.to_string()).unwrap_or_default(),
-        moment(state.and_then(|state| state.period_start)),
-        moment(state.and_then(|state| state.period_end)),
-        state.and_then(|state| state.seats).map(|seats| seats.as_stored().to_string()).unwrap_or_default(),
-    ];
-    for part in parts {
-        digest.update(part.as_bytes());
-        digest.update([0]);
+    let all = reading.shown.into_iter().chain(gone).filter(|shown| !is_erased(shown));
+    let mut units: Vec<Unit<'_>> = Vec::new();
+    for shown in all {
+        let known = held.of(&shown.record.id);
+        let shown = known.map_or(shown.clone(), |known| known.complete(shown));
+        match units.iter_mut().find(|unit| unit.has(&shown.record)) {
+            Some(unit) => {
+                // In the order of their ids: the next reading may show them in another one.
+                let at = unit.further.partition_point(|(other, _)| other.record.id < shown.record.id);
+                unit.further.insert(at, (shown, known));
+            }
+            None => units.push(Unit { first: (shown, known), further: Vec::new() }),
+        }
     }
-    URL_SAFE_NO_PAD.encode(digest.finalize().get(..18).unwrap_or_default())
+    units.into_iter().filter(|unit| unit.differs(held)).map(|unit| unit.difference(read_at)).collect()
+}
+
+/// What is stored by one event, beside what we hold of it: a record, or a subscription's first and its further items.
+struct Unit<'a> {
+    first: (Shown, Option<&'a HeldRecord>),
+    further: Vec<(Shown, Option<&'a HeldRecord>)>,
+}
+
+impl<'a> Unit<'a> {
+    fn has(&self, record: &Record) -> bool {
+        is_further_item(&record.id, &self.first.0.record.id)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &(Shown, Option<&'a HeldRecord>)> {
+        std::iter::once(&self.first).chain(&self.further)
+    }
+
+    fn differs(&self, held: &Held) -> bool {
+        self.all().any(|(shown, held)| match held {
+            // What is over before we ever heard of it never gave anything that could still be asked for.
+            None => shown.record.state.as_ref().is_some_and(|state| state.status != Status::Ended),
+            Some(held) => held.is_no_later_than(shown) && held.differs_from(&shown.record),
+        }) || self.has_other_items(held)
+    }
+
+    /// Whether the subscription as we hold it has an item that is not shown, or lacks one that is. It has those that were set by
+    /// the event that set its first (`decide` counts no others).
+    fn has_other_items(&self, held: &Held) -> bool {
+        let (shown, Some(first)) = &self.first else { return false };
+        let is_shown = |id: &str| self.further.iter().any(|(shown, _)| shown.record.id == id);
+        first.is_no_later_than(shown)
+            && held
+                .records
+                .iter()
+                .filter(|item| is_further_item(&item.id, &first.id) && item.status != Status::Ended)
+                .any(|item| is_shown(&item.id) != (item.event_id == first.event_id))
+    }
+
+    fn difference(self, read_at: Timestamp) -> Difference {
+        let is_news = self
+            .all()
+            .all(|(shown, held)| shown.is_dated && held.is_none_or(|held| shown.record.occurred_at > held.occurred_at));
+        // A change that we heard of first from the API yields to its delivery, which then shows that deliveries come. What the
+        // API says otherwise than a delivery about the same change is the later look at it, and wins.
+        let (prefix, sent_at) = if is_news { (UNDELIVERED, Timestamp::from_millis(0)) } else { (REREAD, read_at) };
+        let event_id = format!("{prefix}{}", self.step());
+        let first = &self.first.0.record;
+        let progress = first.state.as_ref().map_or(0, |state| state.status.progress());
+        let (occurred_at, payer) = (first.occurred_at, first.payer.clone());
+        let versioned = |(shown, _): (Shown, _)| {
+            let Shown { mut record, is_final, .. } = shown;
+            let clock = if is_final { Timestamp::MAX } else { record.occurred_at };
+            record.version = Version::new(clock, sent_at, progress, &event_id);
+            record
+        };
+        let event = Event {
+            event_type: EVENT_TYPE.to_owned(),
+            occurred_at,
+            payer,
+            deleted_at: None,
+            records: std::iter::once(self.first).chain(self.further).map(versioned).collect(),
+            payments: Vec::new(),
+            links: Vec::new(),
+            signed: None,
+        };
+        Difference { event_id, event }
+    }
+
+    /// Names the step from what is held to what is shown, so that two who take it at once take it once.
+    fn step(&self) -> String {
+        let mut digest = Sha256::new();
+        let moment =
+            |moment: Option<Timestamp>| moment.map_or_else(String::new, |moment| moment.as_millis().to_string());
+        for (Shown { record, .. }, held) in self.all() {
+            let state = record.state.as_ref();
+            let parts = [
+                record.id.clone(),
+                held.map_or_else(String::new, |held| held.version.clone()),
+                record.payer.as_ref().map(Payer::key).unwrap_or_default(),
+                record.plan.as_ref().map(|plan| plan.key.clone()).unwrap_or_default(),
+                state.map(|state| state.status.to_string()).unwrap_or_default(),
+                moment(state.and_then(|state| state.period_start)),
+                moment(state.and_then(|state| state.period_end)),
+                state.and_then(|state| state.seats).map(|seats| seats.as_stored().to_string()).unwrap_or_default(),
+            ];
+            for part in parts {
+                digest.update(part.as_bytes());
+                digest.update([0]);
+            }
+        }
+        URL_SAFE_NO_PAD.encode(digest.finalize().get(..18).unwrap_or_default())
+    }
 }
 
 impl HeldRecord {
+    /// Whether what is shown may be the newer of the two.
+    fn is_no_later_than(&self, shown: &Shown) -> bool {
+        shown.is_final || self.occurred_at <= shown.record.occurred_at
+    }
+
     /// Whether the API should have shown this record and did not. Only what shows a whole subscription can tell: an answer
     /// for nobody, or from another instance of the provider, says nothing about ours.
     fn is_missing_in(&self, reading: &Reading, payer: Option<&Payer>, read_at: Timestamp) -> bool {
@@ -207,16 +257,18 @@ impl HeldRecord {
             trial: false,
             started_at: None,
         };
-        Shown::new(record, false)
+        Shown { tells_period: false, ..Shown::new(record, false) }
     }
 
-    /// What the API left out stays as it was: silence is not a change.
+    /// What the API leaves out stays as it was, where that is no statement: silence is not a change.
     fn complete(&self, mut shown: Shown) -> Shown {
         let is_free = shown.record.plan.as_ref().is_some_and(|plan| plan.free);
         if let Some(state) = &mut shown.record.state {
-            state.period_start = state.period_start.or(self.period_start);
-            // What is paid for has an end; only the free plan has none.
-            state.period_end = state.period_end.or(self.period_end.filter(|_| !is_free));
+            if !shown.tells_period {
+                state.period_start = state.period_start.or(self.period_start);
+                // What is paid for has an end; only the free plan has none.
+                state.period_end = state.period_end.or(self.period_end.filter(|_| !is_free));
+            }
             let is_same_period = state.period_end == self.period_end;
             if !shown.tells_trial && is_same_period && state.status == Status::Active && self.status == Status::Trialing
             {

@@ -46,8 +46,13 @@ fn rules(json: &str) -> Rules {
 /// The plans that a path needs, in order; an empty list is public, `None` nowhere.
 #[track_caller]
 fn needs(rules: &Rules, path: &str) -> Option<Vec<String>> {
+    needs_where_files_run(rules, path, false)
+}
+
+#[track_caller]
+fn needs_where_files_run(rules: &Rules, path: &str, runs_files: bool) -> Option<Vec<String>> {
     let path = Path::read(path, &fold).unwrap_or_else(|_| panic!("{path} is refused"));
-    match rules.judge(&path, &fold) {
+    match rules.judge(&path, runs_files, &fold) {
         Verdict::Unknown => None,
         Verdict::Public => Some(Vec::new()),
         Verdict::Gated { needs, .. } => {
@@ -131,6 +136,22 @@ fn another_spelling_never_needs_less() {
         let expected: Vec<String> = if plan.is_empty() { vec![] } else { vec![plan.to_owned()] };
         assert_eq!(needs(&open, path), Some(expected), "{path}");
     }
+    // A folder may be named `index`, and a rule may be about the file.
+    let named = rules(
+        r#"[{"path":"/a/index","plan":"one"},{"path":"/b/index.html","plan":"two"},{"path":"/*","public":true}]"#,
+    );
+    for (path, plan) in [
+        ("/a/index/", "one"),
+        ("/a/index/index", "one"),
+        ("/a/index/index.html", "one"),
+        ("/a/index.html", "one"),
+        ("/a/", "one"),
+        ("/b/", "two"),
+        ("/b/index/", "two"),
+    ] {
+        assert_eq!(needs(&named, path), Some(vec![plan.to_owned()]), "{path}");
+    }
+    assert_eq!(needs(&named, "/a/indexes"), Some(vec![]));
     let pages = rules(r#"[{"path":"/a","plan":"one"},{"path":"/b/*","plan":"two"},{"path":"/*","public":true}]"#);
     for (path, plan) in [
         ("/a.html", "one"),
@@ -139,8 +160,79 @@ fn another_spelling_never_needs_less() {
         ("/b.html", "two"),
         ("/b/index.htm", "two"),
         ("/A/INDEX.HTML;x", "one"),
+        ("/a/index", "one"),
+        ("/a/index/", "one"),
+        ("/a/INDEX.html/", "one"),
     ] {
         assert_eq!(needs(&pages, path), Some(vec![plan.to_owned()]), "{path}");
+    }
+}
+
+#[test]
+fn what_follows_a_file_is_the_files_and_may_be_routed_by() {
+    let site = rules(
+        r#"[{"path":"/a.php/open","public":true},{"path":"/a.php","plan":"one"},{"path":"/d/*.cgi","plan":"two"},
+            {"path":"/m.html","plan":"three"},{"path":"/reports/*","plan":"four"},{"path":"/x","plan":"five"},
+            {"path":"/*","public":true}]"#,
+    );
+    // Without running files a folder's name has dots like any other.
+    for (path, at_an_origin, elsewhere) in [
+        ("/a.php", &["one"][..], &["one"][..]),
+        ("/a.php/", &["one"], &["one"]),
+        ("/a.php/b", &["one"], &[]),
+        ("/a.php/b/c.d/e", &["one"], &[]),
+        ("/A.PHP;x/b", &["one"], &[]),
+        ("/a.php./b", &["one"], &[]),
+        ("/a%2Ephp/b", &["one"], &[]),
+        ("/a.php::$DATA/b", &["one"], &[]),
+        // An earlier rule opens what is below.
+        ("/a.php/open", &[], &[]),
+        ("/a.php/open/x", &["one"], &[]),
+        ("/d/1.cgi/b", &["two"], &[]),
+        ("/m.html/b", &["three"], &[]),
+        ("/index.php/reports/1", &["four"], &[]),
+        ("/INDEX.php/REPORTS", &["four"], &[]),
+        ("/app.v1/index.php/reports/1", &["four"], &[]),
+        ("/index.php/a.php", &["one"], &[]),
+        ("/index.php/x", &["five"], &[]),
+        ("/index.php/x/", &["five"], &[]),
+        ("/index.php/xy", &[], &[]),
+        // A name without a dot is no file's.
+        ("/x/b", &[], &[]),
+        ("/index/reports/1", &[], &[]),
+        ("/index.php;/reports/1", &["four"], &[]),
+        ("/.1/.2/.3/.4/.5/.6/.7/index.php/reports/1", &["four"], &[]),
+        // Parameters, which everybody can add, are no part of a name.
+        ("/e;.1/e;.2/e;.3/e;.4/e;.5/e;.6/e;.7/e;.8/e;.9/index.php/reports", &["four"], &[]),
+    ] {
+        for (runs_files, expected) in [(true, at_an_origin), (false, elsewhere)] {
+            let expected = expected.iter().map(|&plan| plan.to_owned()).collect();
+            assert_eq!(needs_where_files_run(&site, path, runs_files), Some(expected), "{path} {runs_files}");
+        }
+    }
+    // Each reading falls under the first rule that has it: an open file opens nothing else, and a closed one closes itself.
+    let site = rules(
+        r#"[{"path":"/d/a.php","public":true},{"path":"/d/*","plan":"one"},{"path":"/e/b.php","public":true},
+            {"path":"/e/*.php","plan":"two"},{"path":"/*","public":true}]"#,
+    );
+    for (path, expected) in
+        [("/d/a.php/x", vec!["one"]), ("/D/A.PHP/x", vec!["one"]), ("/e/b.php/x", vec![]), ("/e/c.php/x", vec!["two"])]
+    {
+        let expected = expected.into_iter().map(str::to_owned).collect();
+        assert_eq!(needs_where_files_run(&site, path, true), Some(expected), "{path}");
+    }
+}
+
+#[test]
+fn an_object_is_named_by_its_path_as_long_as_a_bucket_can_name_it() {
+    let key = |path: &str| Path::read(path, &fold).unwrap().object_key();
+    for (path, expected) in [("/", "index.html"), ("/a%20b", "a b"), ("/A/", "A/index.html"), ("/%C3%A9.txt", "é.txt")]
+    {
+        assert_eq!(key(path).as_deref(), Some(expected), "{path}");
+    }
+    for (name, end, longest) in [("a", "", 1024), ("%C3%A9", "", 512), ("a", "/", 1013)] {
+        assert!(key(&format!("/{}{end}", name.repeat(longest))).is_some(), "{name}{end}");
+        assert_eq!(key(&format!("/{}{end}", name.repeat(longest + 1))), None, "{name}{end}");
     }
 }
 
@@ -258,6 +350,8 @@ fn careless(path: &str) -> Vec<String> {
             .collect();
         cut.join("/")
     };
+    // What follows a script is the path, to frameworks.
+    let routed = |text: &str| text.rsplit_once("index.php").map_or("", |(_, after)| after).to_owned();
     let once = decode(path);
     let twice = decode(&once);
     let mut seen = Vec::new();
@@ -268,6 +362,9 @@ fn careless(path: &str) -> Vec<String> {
         seen.push(resolve(&without_parameters(text).to_lowercase()));
         seen.push(resolve(&windows(text)));
         seen.push(resolve(&fold(text)));
+        seen.push(routed(&resolve(&fold(text))));
+        seen.push(routed(&resolve(&windows(text))));
+        seen.push(routed(&resolve(&without_parameters(text))));
         seen.push(resolve(text.split(['?', '#', '\0']).next().unwrap()));
     }
     seen
@@ -283,6 +380,8 @@ fn no_path_that_is_open_is_a_closed_one_to_any_careless_server() {
         "secret",
         "SECRET",
         "Secret",
+        "/index.php",
+        "/index.php/",
         "%73ecret",
         "%2573ecret",
         "public",
@@ -330,7 +429,7 @@ fn no_path_that_is_open_is_a_closed_one_to_any_careless_server() {
             refused += 1;
             continue;
         };
-        if site.judge(&read, &fold) != Verdict::Public {
+        if site.judge(&read, true, &fold) != Verdict::Public {
             closed += 1;
             continue;
         }
@@ -426,7 +525,7 @@ fn the_rule_of_the_paths_own_spelling_says_where_to_buy() {
         ("/A", Some("https://example.com/buy?x=1")),
     ] {
         let path = Path::read(path, &fold).unwrap();
-        let Verdict::Gated { upgrade_url, .. } = site.judge(&path, &fold) else { panic!("open") };
+        let Verdict::Gated { upgrade_url, .. } = site.judge(&path, false, &fold) else { panic!("open") };
         assert_eq!(upgrade_url, expected);
     }
 }

@@ -104,8 +104,8 @@ extern "C" {
     #[wasm_bindgen(method, structural, getter)]
     pub(super) fn headers(this: &FetchedResponse) -> worker::web_sys::Headers;
 
-    #[wasm_bindgen(method, structural, catch)]
-    pub(super) fn text(this: &FetchedResponse) -> Result<Promise, JsValue>;
+    #[wasm_bindgen(method, structural, getter)]
+    pub(super) fn body(this: &FetchedResponse) -> Option<worker::web_sys::ReadableStream>;
 
     /// The headers of a request.
     #[wasm_bindgen(js_name = Headers)]

@@ -7,9 +7,7 @@ use crate::payer::Payer;
 use crate::question::{Asked, QuestionError};
 use crate::session::cookies;
 use crate::session::{Session, TokenError, UnverifiedToken};
-
-/// What the keys of Clerk's machines begin with (API keys, M2M and OAuth tokens): never a session.
-const MACHINE_PREFIXES: [&str; 3] = ["ak_", "mt_", "oat_"];
+use crate::settings::{ApiKey, is_machine_key, is_token};
 
 /// A verified caller.
 pub(super) enum Caller {
@@ -35,7 +33,7 @@ impl Caller {
 
     async fn verified(edge: &Edge<'_>) -> Result<Self, Failure> {
         if let Some(presented) = edge.request.header("authorization").as_deref().and_then(bearer) {
-            return if presented.split('.').count() == 3 {
+            return if is_token(presented) {
                 // 1.
                 session(edge, presented).await.map(Self::Session)
             } else {
@@ -56,7 +54,7 @@ impl Caller {
     pub(super) fn server_of(edge: &Edge<'_>) -> Result<Self, Failure> {
         let header = edge.request.header("authorization");
         match header.as_deref().and_then(bearer) {
-            Some(presented) if presented.split('.').count() != 3 => server(edge, presented),
+            Some(presented) if !is_token(presented) => server(edge, presented),
             _ => Err(Failure::ServerKeyRequired),
         }
     }
@@ -87,16 +85,18 @@ fn bearer(header: &str) -> Option<&str> {
 pub(super) fn number_of_key(edge: &Edge<'_>) -> Option<usize> {
     let header = edge.request.header("authorization")?;
     let presented = header.split_once(' ').map_or(header.as_str(), |(_, credential)| credential).trim();
-    edge.settings.api_keys.iter().chain(&edge.settings.admin_token).position(|key| key.fits(presented))
+    edge.settings.api_keys.iter().chain(&edge.settings.admin_tokens).position(|key| key.fits(presented))
 }
 
 fn server(edge: &Edge<'_>, presented: &str) -> Result<Caller, Failure> {
-    if MACHINE_PREFIXES.iter().any(|prefix| presented.starts_with(prefix)) {
+    if is_machine_key(presented) {
         return Err(TokenError::NotASessionToken.into());
     }
-    // Every key is compared, so that the time taken does not tell which one was close.
-    let fits = edge.settings.api_keys.iter().fold(false, |fits, key| key.fits(presented) | fits);
-    if fits { Ok(Caller::Server) } else { Err(Failure::UnknownApiKey { any_set: !edge.settings.api_keys.is_empty() }) }
+    if ApiKey::any_fits(&edge.settings.api_keys, presented) {
+        Ok(Caller::Server)
+    } else {
+        Err(Failure::UnknownApiKey { any_set: !edge.settings.is_missing("API_KEYS") })
+    }
 }
 
 async fn session(edge: &Edge<'_>, text: &str) -> Result<Session, Failure> {
@@ -107,7 +107,7 @@ async fn session(edge: &Edge<'_>, text: &str) -> Result<Session, Failure> {
         return Err(Failure::AuthNotConfigured { complaint: edge.settings.complaint().unwrap_or_default() });
     };
     let token = UnverifiedToken::parse(text)?;
-    let fits = keys::signature_fits(&token, source, edge.now).await?;
+    let fits = keys::signature_fits(&token, source, edge).await?;
     let session = token.judge(fits, &edge.settings.session, edge.now)?;
     isolate::remember_session(text, &session);
     Ok(session)

@@ -5,9 +5,10 @@ use std::rc::Rc;
 use serde::Serialize;
 
 use super::caller::Caller;
+use super::isolate::Standing;
 use super::reconcile::{self, Synced};
 use super::response::{Failure, Reply};
-use super::store::{self, StoredSnapshot};
+use super::store::{self, Copied, StoredSnapshot};
 use super::{Edge, catalog, isolate, task};
 use crate::answer::{self, CheckAnswer, CheckAnswers, Entitlements, Facts, Source};
 use crate::catalog::Catalog;
@@ -31,6 +32,8 @@ pub(super) async fn check(edge: &Edge<'_>) -> Result<Reply, Failure> {
 
     // 2.
     let asked = match edge.request.method() {
+        // Passed over, `?plan=pro` would leave "any paid plan".
+        "POST" if !edge.request.query().is_empty() => return Err(QuestionError::QueryBesideBody.into()),
         "POST" => Asked::from_json(&edge.request.body(MAX_BODY_BYTES).await?)?,
         _ => Asked::from_query(edge.request.query())?,
     };
@@ -146,8 +149,16 @@ pub(super) async fn sync(edge: &Edge<'_>) -> Result<Reply, Failure> {
     for payer in &payers {
         let outcome = if isolate::may_sync(payer, edge.now) {
             let read = reconcile::sync(edge.env, edge.settings, payer).await;
-            read.inspect_err(|_| isolate::sync_failed(payer))?
+            // Who was told to wait, waits: the other providers are not asked again at once either.
+            let is_limited = matches!(&read, Err(Failure::ProviderUnavailable { retry_after_secs: Some(_), .. }));
+            read.inspect_err(|_| {
+                if !is_limited {
+                    isolate::sync_failed(payer);
+                }
+            })?
         } else {
+            // What was asked a moment ago may have been refused.
+            reconcile::none_is_left_alone(None)?;
             Synced::RecentlyRead
         };
         synced.push(SyncedPayer { payer, outcome });
@@ -201,7 +212,7 @@ impl Cached {
         let cached = Self::look(edge, payers).await;
         for (snapshot, source) in cached.found.iter().flatten() {
             if *source == Source::Kv {
-                isolate::remember_snapshot(snapshot, Source::Kv, edge.now);
+                isolate::remember_snapshot(snapshot, Source::Kv, true, edge.now);
             }
         }
         cached
@@ -251,13 +262,21 @@ impl Cached {
 fn from_d1(edge: &Edge<'_>, stored: Vec<StoredSnapshot>, cached: &Cached) -> Facts {
     let mut facts = Facts { snapshots: Vec::new(), sources: Vec::new() };
     for (index, stored) in stored.into_iter().enumerate() {
-        isolate::remember_snapshot(&stored.snapshot, Source::D1, edge.now);
+        // Where the copy was read, it is as new or is written now.
+        let standing = isolate::remember_snapshot(&stored.snapshot, Source::D1, cached.copies_were_read, edge.now);
         facts.snapshots.push(Rc::clone(&stored.snapshot));
         facts.sources.push(Source::D1);
-        if stored.snapshot.is_known() && cached.copy_is_behind(index, &stored.snapshot) {
+        // What a webhook brought while D1 answered is newer than this answer, and so is its copy.
+        let is_behind = standing == Standing::Newest && cached.copy_is_behind(index, &stored.snapshot);
+        if stored.snapshot.is_known() && is_behind {
             let (env, ttl_secs) = (edge.env.clone(), edge.settings.snapshot_ttl_secs);
             task::wait_until(edge.context, async move {
-                store::write_copy(&env, &stored.snapshot.payer, &stored.text, ttl_secs).await;
+                let StoredSnapshot { text, snapshot } = stored;
+                let copied = store::write_copy(&env, &snapshot.payer, snapshot.version, &text, ttl_secs).await;
+                // One that failed is as good as missing to who asks next.
+                if copied == Copied::Overtaken {
+                    store::mend_copy(&env, &snapshot.payer, ttl_secs).await;
+                }
             });
         }
     }

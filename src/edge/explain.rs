@@ -3,7 +3,7 @@
 use super::caller::Caller;
 use super::check;
 use super::response::{Failure, Reply};
-use super::{Edge, catalog, store};
+use super::{Edge, catalog, limits, store};
 use crate::answer::{self, Facts, Source};
 use crate::explain::{Inquiry, MAX_EVENTS, MAX_PAST_EVENTS, as_known, explain as explained, is_whole};
 use crate::ledger::History;
@@ -13,7 +13,7 @@ use crate::time::{DAY_MS, Timestamp};
 
 /// Explains one answer. Nothing is remembered and no copy is written: looking must not change what a check answers.
 ///
-/// 1. The caller is a server (401): the ledger tells more than a person's own browser needs to know.
+/// 1. The caller is a server (401; 429): the ledger tells more than a person's own browser needs to know.
 /// 2. The question and its time are read (400).
 /// 3. What a check would be answered is looked up, where that is about now.
 /// 4. Today's facts and the events behind them are read from D1 (503).
@@ -21,6 +21,7 @@ use crate::time::{DAY_MS, Timestamp};
 pub(super) async fn explain(edge: &Edge<'_>) -> Result<Reply, Failure> {
     // 1.
     let caller = Caller::server_of(edge)?;
+    limits::count(edge, &|| limits::key_of(edge, &caller)).await?;
     let catalog = catalog::current(edge).await?;
 
     // 2.

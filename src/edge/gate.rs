@@ -45,7 +45,7 @@ pub(super) async fn serve(edge: &Edge<'_>) -> Result<Reply, Failure> {
     // 1.
     let path = Path::read(edge.request.path(), &fold).map_err(|_| Failure::UnusablePath)?;
     let mut told = Map::new();
-    let is_gated = match rules.judge(&path, &fold) {
+    let is_gated = match rules.judge(&path, matches!(content, Content::Origin(_)), &fold) {
         Verdict::Unknown => return Err(Failure::NotFound),
         Verdict::Public => false,
         Verdict::Gated { needs, upgrade_url } => {
@@ -70,7 +70,8 @@ pub(super) async fn serve(edge: &Edge<'_>) -> Result<Reply, Failure> {
     let request = edge.request;
     let answer = if *content == Content::Bucket {
         let bucket = binding(edge.env, "CONTENT").unwrap_or_default();
-        from_bucket(&bucket, request.inner(), &path.object_key(), is_gated)
+        let key = path.object_key().ok_or(Failure::NotFound)?;
+        from_bucket(&bucket, request.inner(), &key, is_gated)
     } else {
         let assets = binding(edge.env, "ASSETS").filter(|_| origin.is_none()).unwrap_or_default();
         let mark = if request.query().is_empty() { "" } else { "?" };

@@ -10,7 +10,7 @@ use crate::json::{self, Fields, Unreadable};
 use crate::loose::{Sold, unmapped};
 use crate::ordered::{self, Map};
 use crate::provider::PROVIDERS;
-use crate::reconcile::{Silence, Sweep, likely_cause};
+use crate::reconcile::{OVERDUE_AFTER_MS, Silence, Sweep, likely_cause};
 use crate::settings::Problem;
 use crate::store::LATEST_MIGRATION;
 use crate::time::Timestamp;
@@ -25,6 +25,8 @@ struct Health<'a> {
     providers: Map<&'static str, ProviderHealth>,
     dead_letters: Option<u64>,
     unassigned_records: Option<u64>,
+    /// When the oldest change was made that waits to be passed on.
+    unsent_since: Option<Timestamp>,
     /// What was sold and the catalog maps to no plan.
     unmapped_plans: Option<Vec<Sold>>,
 }
@@ -116,6 +118,7 @@ struct Database {
     migration: Option<String>,
     dead_letters: u64,
     unassigned_records: u64,
+    unsent_since: Option<Timestamp>,
     deliveries: Vec<Counted>,
     sold: Vec<Sold>,
     rejections: Vec<Counted>,
@@ -146,6 +149,7 @@ impl Database {
             migration: fields.text("migration")?,
             dead_letters: fields.need("dead_letters", Fields::count)?,
             unassigned_records: fields.need("unassigned_records", Fields::count)?,
+            unsent_since: fields.moment("unsent_since")?,
             deliveries: fields.need("deliveries", |fields, name| fields.objects(name, Counted::read))?,
             sold: fields.need("sold", |fields, name| fields.objects(name, Sold::read))?,
             rejections: fields.need("rejections", |fields, name| fields.objects(name, Counted::read))?,
@@ -177,8 +181,10 @@ impl KeptSweep {
 
 /// 200 when everything is in order, 503 otherwise; the body has the same form either way.
 pub(super) async fn handle(edge: &Edge<'_>) -> Result<Reply, Failure> {
-    // So that the numbers of this isolate are in.
-    rejections::flush(edge.env, edge.now).await;
+    // No more often than for a delivery: anybody may ask.
+    if rejections::is_due(edge.now) {
+        rejections::flush(edge.env, edge.now).await;
+    }
     let database = store::health(edge.env, edge.now)
         .await
         .and_then(|json| Database::parse(&json).map_err(|error| error.to_string()));
@@ -188,11 +194,15 @@ pub(super) async fn handle(edge: &Edge<'_>) -> Result<Reply, Failure> {
             Line::error(format!("{what} is unavailable: {cause}")).write();
         }
     }
-    let is_migrated = database.as_ref().is_ok_and(|database| database.migration.as_deref() == Some(LATEST_MIGRATION));
+    // A migration only adds, so those of a worker to come change nothing for this one: one may go back to it.
+    let is_migrated = database.as_ref().is_ok_and(|database| database.migration.as_deref() >= Some(LATEST_MIGRATION));
     let word = |works: bool| if works { "ok" } else { "unavailable" };
     let bindings = Bindings { d1: word(database.is_ok()), kv: word(kv.is_ok()) };
     let providers = providers(edge, database.as_ref().ok());
     let is_silent = |health: &ProviderHealth| health.missed.as_ref().is_some_and(|missed| missed.is_silent);
+    // Where nothing is to be passed on any more, what waits is no alarm.
+    let unsent_since =
+        database.as_ref().ok().filter(|_| edge.settings.passes_on).and_then(|database| database.unsent_since);
     let is_overdue = |health: &ProviderHealth| health.reconcile.as_ref().is_some_and(|sweep| sweep.is_overdue);
     let status = if database.is_err() || kv.is_err() {
         "unavailable"
@@ -204,6 +214,8 @@ pub(super) async fn handle(edge: &Edge<'_>) -> Result<Reply, Failure> {
         "deliveries_missing"
     } else if providers.values().any(is_overdue) {
         "reconcile_failing"
+    } else if unsent_since.is_some_and(|since| edge.now.millis_since(since) > OVERDUE_AFTER_MS) {
+        "sink_failing"
     } else {
         "ok"
     };
@@ -223,6 +235,7 @@ pub(super) async fn handle(edge: &Edge<'_>) -> Result<Reply, Failure> {
         providers,
         dead_letters: database.as_ref().map(|database| database.dead_letters),
         unassigned_records: database.as_ref().map(|database| database.unassigned_records),
+        unsent_since,
         unmapped_plans: database.map(|database| unmapped(database.sold, &edge.settings.catalog)),
     };
     let body = serde_json::to_string(&health).map_err(|error| Failure::Internal(error.to_string()))?;
@@ -250,12 +263,22 @@ fn providers(edge: &Edge<'_>, database: Option<&Database>) -> Map<&'static str, 
             health.deliveries.insert(what, count.count);
         }
         let Some(database) = database else { return (name, health) };
+        let add: &mut dyn FnMut(&str, u64, Timestamp) = &mut |cause: &str, count: u64, last_at: Timestamp| {
+            health.rejections.update(cause.to_owned(), Rejections { count: 0, last_at }, |known| {
+                known.count = known.count.saturating_add(count);
+                known.last_at = known.last_at.max(last_at);
+            });
+        };
         for refused in database.rejections.iter().filter(|refused| refused.provider == name) {
-            let rejections = Rejections { count: refused.count, last_at: refused.last_at };
-            health.rejections.insert(refused.what.clone(), rejections);
+            add(&refused.what, refused.count, refused.last_at);
         }
+        rejections::each_pending(name, add);
         let last_refused = health.rejections.iter().max_by_key(|(_, refused)| refused.last_at);
         let last_refused = last_refused.map(|(cause, refused)| (cause.as_str(), refused.last_at));
+        // Whose key was taken out of the settings is compared no more: what was found stays as it is for good.
+        if !edge.settings.apis.contains_key(name) {
+            return (name, health);
+        }
         health.missed = database.undelivered.iter().find(|undelivered| undelivered.provider == name).map(|missed| {
             let last_at = missed.last_at;
             Missed {

@@ -38,6 +38,8 @@ thread_local! {
     static TEXTS: RefCell<Map<*const str, JsValue>> = const { RefCell::new(Map::new()) };
     static ANSWER_LOST: Cell<bool> = const { Cell::new(false) };
     static SYNCED: RefCell<Memory<String, Timestamp>> = RefCell::new(Memory::new(SNAPSHOTS));
+    static PAUSES: RefCell<Memory<String, Timestamp>> = RefCell::new(Memory::new(SNAPSHOTS));
+    static LEFT_ALONE: RefCell<Map<&'static str, Timestamp>> = const { RefCell::new(Map::new()) };
     static DELIVERED: RefCell<Memory<String, ()>> = RefCell::new(Memory::new(STORED));
     static REMEMBERED: RefCell<Memory<String, Remembered>> = RefCell::new(Memory::new(SNAPSHOTS));
 }
@@ -48,7 +50,19 @@ struct Remembered {
     as_of: Timestamp,
     /// Read from D1, so that it can confirm a denial.
     from_d1: bool,
+    /// KV holds it, or is being given it.
+    is_copied: bool,
     since: Timestamp,
+}
+
+/// How a snapshot stands among those of its payer that this isolate knows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Newest,
+    /// A newer one is known, which KV holds or does not.
+    Superseded {
+        is_copied: bool,
+    },
 }
 
 /// A snapshot is read when it is first asked for.
@@ -112,35 +126,76 @@ pub(super) fn snapshot(payer: &Payer, ttl_ms: i64, now: Timestamp) -> Option<(Rc
 }
 
 /// Remembers a snapshot, unless a newer one of the same payer is known and may still speak. (A database that was
-/// restored to an earlier time has lower versions than we remember.) Answers whether none is known that is newer.
-pub(super) fn remember_snapshot(snapshot: &Rc<Snapshot>, source: Source, now: Timestamp) -> bool {
+/// restored to an earlier time has lower versions than we remember.)
+pub(super) fn remember_snapshot(snapshot: &Rc<Snapshot>, source: Source, is_copied: bool, now: Timestamp) -> Standing {
     let remembered = Remembered {
         version: snapshot.version,
         as_of: snapshot.as_of,
         snapshot: Held::Read(Rc::clone(snapshot)),
         from_d1: source == Source::D1,
+        is_copied,
         since: now,
     };
     remember(&snapshot.payer, remembered)
 }
 
 /// The same of one that the database has just given with what changed it.
-pub(super) fn remember_fresh(fresh: &Fresh, now: Timestamp) -> bool {
+pub(super) fn remember_fresh(fresh: &Fresh, is_copied: bool, now: Timestamp) -> Standing {
     let snapshot = Held::Text(Rc::clone(&fresh.text));
-    remember(&fresh.payer, Remembered { snapshot, version: fresh.version, as_of: now, from_d1: true, since: now })
+    let (version, as_of) = (fresh.version, now);
+    remember(&fresh.payer, Remembered { snapshot, version, as_of, from_d1: true, is_copied, since: now })
 }
 
-fn remember(payer: &Payer, remembered: Remembered) -> bool {
+fn remember(payer: &Payer, mut remembered: Remembered) -> Standing {
     let key = payer.key();
     REMEMBERED.with_borrow_mut(|memory| {
-        let is_newer = |known: &Remembered| {
-            known.version > remembered.version && remembered.since.millis_since(known.since) <= GRANT_MS
-        };
-        let is_newest = !memory.recall(key.as_str()).is_some_and(is_newer);
-        if is_newest {
-            memory.remember(key, remembered);
+        if let Some(known) = memory.recall(key.as_str()) {
+            if known.version > remembered.version && remembered.since.millis_since(known.since) <= GRANT_MS {
+                return Standing::Superseded { is_copied: known.is_copied };
+            }
+            remembered.is_copied |= known.is_copied && known.version == remembered.version;
         }
-        is_newest
+        memory.remember(key, remembered);
+        Standing::Newest
+    })
+}
+
+/// Whether a newer snapshot of the payer is known.
+pub(super) fn knows_newer(payer: &Payer, version: u64) -> bool {
+    REMEMBERED.with_borrow(|memory| memory.recall(payer.key().as_str()).is_some_and(|known| known.version > version))
+}
+
+/// Begins the pause before a payer's copy is written again, unless another request is in one already. One whose request was let
+/// go of keeps nobody out when its time is over.
+pub(super) fn begin_pause(payer: &Payer, pause_ms: i64, now: Timestamp) -> bool {
+    let key = payer.key();
+    PAUSES.with_borrow_mut(|pauses| {
+        let is_free = pauses.recall(key.as_str()).is_none_or(|until| now >= *until);
+        if is_free {
+            pauses.remember(key, now.plus_millis(pause_ms));
+        }
+        is_free
+    })
+}
+
+pub(super) fn end_pause(payer: &Payer) {
+    PAUSES.with_borrow_mut(|pauses| pauses.forget(payer.key().as_str()));
+}
+
+/// A provider wants no more requests for so long. It is left alone at least as long as the payer is whose page asked.
+pub(super) fn leave_alone(provider: &'static str, secs: u32, now: Timestamp) {
+    let until = now.plus_millis(i64::from(secs).saturating_mul(1000).max(SYNC_MS));
+    LEFT_ALONE.with_borrow_mut(|all| all.insert(provider, until));
+}
+
+/// A provider that wants no requests, and for how many more seconds: this one, or any.
+pub(super) fn left_alone(only: Option<&str>, now: Timestamp) -> Option<(&'static str, u32)> {
+    LEFT_ALONE.with_borrow(|all| {
+        all.iter().find_map(|(name, until)| {
+            let millis = until.millis_since(now);
+            let is_meant = millis > 0 && only.is_none_or(|only| only == *name);
+            is_meant.then(|| (*name, u32::try_from(millis.saturating_add(999) / 1000).unwrap_or(u32::MAX)))
+        })
     })
 }
 

@@ -18,7 +18,8 @@ pub(super) fn key_of(edge: &Edge<'_>, caller: &Caller) -> String {
     }
 }
 
-/// What somebody is counted under who did not prove to be anybody: their network, so that nobody can try keys for long.
+/// What somebody is counted under who did not prove to be anybody: their network, so that nobody makes us refuse for ever. Who
+/// has a right key is no stranger, however many wrong ones came before: that is for the length of keys to prevent.
 pub(super) fn stranger(edge: &Edge<'_>) -> String {
     ["ip:", &network(&edge.request.header("cf-connecting-ip").unwrap_or_default())].concat()
 }

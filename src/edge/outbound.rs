@@ -6,6 +6,7 @@ use js_sys::Object;
 use wasm_bindgen::{JsCast, JsValue};
 
 use super::bindings::{FetchedResponse, abort_after, fetch, message, object};
+use super::request::read_at_most;
 use super::task::settled;
 use crate::api::{Api, UnreadableAnswer};
 use crate::settings::{ApiAccess, Bearer};
@@ -14,6 +15,8 @@ use crate::settings::{ApiAccess, Bearer};
 const TIMEOUT_MS: f64 = 5_000.0;
 /// How long a receiver of changes may take: it may have to start first.
 const POST_TIMEOUT_MS: f64 = 10_000.0;
+/// The longest answer that is read: a page of a listing has some 100 kB, and an isolate has 128 MB for all its requests.
+const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// How long a provider is left alone that wants to be and does not say how long.
 const DEFAULT_RETRY_AFTER_SECS: u32 = 30;
 /// The longest that a provider is believed: an hour without a sweep is enough.
@@ -38,7 +41,10 @@ pub(super) async fn get(url: &str, bearer: Option<&Bearer>, headers: &[(&str, &s
         let options = object([("headers", all), ("redirect", "manual".into()), ("signal", abort_after(TIMEOUT_MS)?)])?;
         let response: FetchedResponse = settled(fetch(url, &options)).await?.unchecked_into();
         let retry_after = response.headers().get("retry-after").ok().flatten();
-        let body = settled(response.text()).await?.as_string().unwrap_or_default();
+        let body = read_at_most(response.body(), MAX_BODY_BYTES).await?;
+        let body = body.ok_or_else(|| JsValue::from("its answer is longer than 4 MiB"))?;
+        // What is no text is unreadable in any case.
+        let body = String::from_utf8(body).unwrap_or_default();
         Ok(Answered { status: response.status(), retry_after, body })
     };
     fetched.await.map_err(|thrown: JsValue| message(&thrown))
@@ -60,7 +66,7 @@ pub(super) async fn post(url: &str, headers: &[(&'static str, String)], body: &s
         ])?;
         let response: FetchedResponse = settled(fetch(url, &options)).await?.unchecked_into();
         // A body that is not read holds one of the few connections that a run may have.
-        settled(response.text()).await?;
+        read_at_most(response.body(), MAX_BODY_BYTES).await?;
         Ok(response.status())
     };
     fetched.await.map_err(|thrown: JsValue| message(&thrown))
@@ -88,7 +94,9 @@ impl fmt::Display for ApiError {
             Self::Limited { retry_after_secs } => write!(f, "it wants to be left alone for {retry_after_secs} s"),
             Self::Refused { status: 401 | 403 } => f.write_str("it refused our key"),
             Self::Refused { status } => write!(f, "it answered {status}"),
-            Self::Unreachable(cause) => write!(f, "it could not be reached: {cause}"),
+            // `/healthz` shows this to anybody, and the cause may name what was set. `{:#}` is for the log.
+            Self::Unreachable(cause) if f.alternate() => write!(f, "it could not be reached: {cause}"),
+            Self::Unreachable(_) => f.write_str("it could not be reached"),
             Self::Unreadable(error) => error.fmt(f),
         }
     }

@@ -75,12 +75,7 @@ pub(super) async fn run(env: &Env, settings: &Settings) -> Map<&'static str, Swe
     for asked in apis(settings).filter(|asked| turns.contains(&asked.provider)) {
         let before = sweeps.remove(asked.provider).unwrap_or_default();
         match sweep(env, settings, asked, pages, before).await {
-            Ok(sweep) => {
-                if let Some(error) = &sweep.error {
-                    Line::error(format!("failed to reconcile: {error}")).with("provider", asked.provider).write();
-                }
-                sweeps.insert(asked.provider, sweep);
-            }
+            Ok(sweep) => sweeps.insert(asked.provider, sweep),
             Err(failure) => {
                 if let Some(line) = failure.log() {
                     line.with("provider", asked.provider).write();
@@ -118,14 +113,22 @@ async fn sweep(
             if let ApiError::Limited { retry_after_secs } = error {
                 sweep.not_before = Some(now.plus_millis(i64::from(retry_after_secs).saturating_mul(1000)));
             }
+            failed(&asked, &format!("asking {}: {error:#}", asked.provider));
             sweep.error = Some(format!("asking {}: {error}", asked.provider));
         }
         // What was found so far is stored; the page is read again by the next run.
-        Err(Interruption::Store(failure)) => sweep.error = Some(failure.detail()),
+        Err(Interruption::Store(failure)) => {
+            failed(&asked, &failure.detail());
+            sweep.error = Some(failure.detail());
+        }
     }
     let json = serde_json::to_string(&sweep).map_err(|error| Failure::Internal(error.to_string()))?;
     store::keep(env, &name, &json, now).await?;
     Ok(sweep)
+}
+
+fn failed(asked: &Asked<'_>, cause: &str) {
+    Line::error(format!("failed to reconcile: {cause}")).with("provider", asked.provider).write();
 }
 
 /// Why a run ends early.
@@ -213,7 +216,7 @@ async fn take_over(
     let held = store::held(env, provider, &reading, payer).await?;
     let mut took = Took { stored: 0, is_cut_short: false };
     // A payer may have several differences, and KV takes one write a second for each key.
-    let mut changed: Map<String, Fresh> = Map::new();
+    let mut changed: Map<String, (Fresh, Timestamp)> = Map::new();
     let mut failed = None;
     for difference in differences(reading, &held, payer, read_at) {
         if took.stored >= at_most {
@@ -230,17 +233,14 @@ async fn take_over(
                 break;
             }
         };
-        // As of webhooks: an older snapshot writes no copy over a newer one.
-        if let Some(fresh) = delivered.snapshot
-            && isolate::remember_fresh(&fresh, now)
-        {
-            changed.insert(fresh.payer.key(), fresh);
+        if let Some(fresh) = delivered.snapshot {
+            changed.insert(fresh.payer.key(), (fresh, now));
         }
         took.stored = took.stored.saturating_add(1);
     }
     // Also of what was stored before a failure: it will be no difference any more.
-    for fresh in changed.values() {
-        store::write_copy(env, &fresh.payer, &fresh.text, settings.snapshot_ttl_secs).await;
+    for (fresh, read_at) in changed.values() {
+        store::follow(env, fresh, true, settings.snapshot_ttl_secs, *read_at).await;
     }
     match failed {
         None => Ok(took),
@@ -314,6 +314,22 @@ pub(super) enum Synced {
 /// Differences that one payer may have; more than a payer has records.
 const MAX_OF_PAYER: u32 = 20;
 
+/// A provider that wants to be left alone is a failure: this one, or any.
+pub(super) fn none_is_left_alone(only: Option<&str>) -> Result<(), Failure> {
+    match isolate::left_alone(only, clock()) {
+        Some((provider, retry_after_secs)) => Err(unavailable(provider, &ApiError::Limited { retry_after_secs })),
+        None => Ok(()),
+    }
+}
+
+fn unavailable(provider: &'static str, error: &ApiError) -> Failure {
+    let retry_after_secs = match error {
+        ApiError::Limited { retry_after_secs } => Some(*retry_after_secs),
+        _ => None,
+    };
+    Failure::ProviderUnavailable { provider, retry_after_secs, cause: format!("{error:#}") }
+}
+
 /// Asks every API about one payer, now. One that fails keeps no other from being asked.
 pub(super) async fn sync(env: &Env, settings: &Settings, payer: &Payer) -> Result<Synced, Failure> {
     let customers = store::customers_of(env, payer).await?;
@@ -345,15 +361,7 @@ async fn sync_with(
     customers: &[&str],
 ) -> Result<Synced, Failure> {
     let Asked { provider, api, access } = asked;
-    let unavailable = |error: ApiError| Failure::ProviderUnavailable {
-        provider,
-        retry_after_secs: if let ApiError::Limited { retry_after_secs } = error {
-            Some(retry_after_secs)
-        } else {
-            None
-        },
-        cause: error.to_string(),
-    };
+    none_is_left_alone(Some(provider))?;
     let mut synced = Synced::Unknown;
     let newest = api.newest_path();
     let mut paths = api.payer_paths(payer, customers);
@@ -365,11 +373,16 @@ async fn sync_with(
         let body = match ask(api, access, &path).await {
             Ok(body) => body,
             Err(ApiError::NotFound) => continue,
-            Err(error) => return Err(unavailable(error)),
+            Err(error) => {
+                if let ApiError::Limited { retry_after_secs } = error {
+                    isolate::leave_alone(provider, retry_after_secs, clock());
+                }
+                return Err(unavailable(provider, &error));
+            }
         };
         let reading = api.read_payer(payer, &path, &body, read_at);
         let reading = reading.and_then(|reading| reading.of(settings.ours.environment));
-        let mut reading = reading.map_err(|error| unavailable(error.into()))?;
+        let mut reading = reading.map_err(|error| unavailable(provider, &error.into()))?;
         if newest == Some(path.as_str()) {
             reading.keep_of(payer);
         }
@@ -396,9 +409,14 @@ pub(super) async fn settle(
         // A wait that fails is none.
         settled(wait(f64::from(u32::try_from(millis).unwrap_or(0)))).await.ok();
     }
-    if let Err(failure) = sync(env, settings, payer).await
-        && let Some(line) = failure.log()
-    {
-        line.with("payer.id", payer.key()).write();
+    match sync(env, settings, payer).await {
+        // Its copy came within the second of the webhook's, and KV may have refused it.
+        Ok(Synced::Changed) => store::mend_copy(env, payer, settings.snapshot_ttl_secs).await,
+        Ok(_) => {}
+        Err(failure) => {
+            if let Some(line) = failure.log() {
+                line.with("payer.id", payer.key()).write();
+            }
+        }
     }
 }

@@ -60,14 +60,29 @@ pub(super) fn is_news(provider: &'static str, cause: &'static str, now: Timestam
 
 /// Hands the numbers to the database after the answer, if it is time to.
 pub(super) fn flush_later(edge: &Edge<'_>) {
-    let is_due = PENDING.with_borrow(|pending| {
-        let is_time = pending.flushed_at.is_none_or(|at| edge.now.millis_since(at) >= FLUSH_MS);
-        is_time && !pending.counts.is_empty()
-    });
-    if is_due {
+    if is_due(edge.now) {
         let (env, now) = (edge.env.clone(), edge.now);
         task::wait_until(edge.context, async move { flush(&env, now).await });
     }
+}
+
+/// Whether there are numbers to be handed over and it is time to.
+pub(super) fn is_due(now: Timestamp) -> bool {
+    PENDING.with_borrow(|pending| {
+        let is_time = pending.flushed_at.is_none_or(|at| now.millis_since(at) >= FLUSH_MS);
+        is_time && !pending.counts.is_empty()
+    })
+}
+
+/// Gives what this isolate has not handed over yet of a provider's: for each cause how many, and when the last was.
+pub(super) fn each_pending(provider: &str, take: &mut dyn FnMut(&str, u64, Timestamp)) {
+    PENDING.with_borrow(|pending| {
+        for ((name, cause), count) in pending.counts.iter() {
+            if *name == provider {
+                take(cause, count.count, count.last_at);
+            }
+        }
+    });
 }
 
 /// Hands the numbers to the database. What it does not take is kept for the next time.

@@ -14,6 +14,8 @@ use super::task::settled;
 
 /// The longest id of a request that is taken over from Cloudflare.
 const MAX_ID_BYTES: usize = 64;
+/// The most of a path that is logged: ours are shorter.
+const MAX_LOGGED_BYTES: usize = 200;
 
 pub(super) struct Request {
     inner: web_sys::Request,
@@ -39,6 +41,13 @@ impl Request {
     /// The path, as sent (not decoded).
     pub(super) fn path(&self) -> &str {
         self.url.get(self.path.clone()).filter(|path| !path.is_empty()).unwrap_or("/")
+    }
+
+    /// As much of the path as a line of the log takes: anybody may ask for one of many kB.
+    pub(super) fn path_logged(&self) -> &str {
+        let path = self.path();
+        // A URL has no characters of several bytes.
+        path.get(..MAX_LOGGED_BYTES).unwrap_or(path)
     }
 
     /// The scheme and host that were asked.
@@ -87,20 +96,28 @@ impl Request {
             let buffer = settled(self.inner.array_buffer()).await.map_err(unreadable)?;
             return Ok(Uint8Array::new(&buffer).to_vec());
         }
-        let Some(stream) = self.inner.body() else { return Ok(Vec::new()) };
-        let reader: Reader = stream.get_reader().unchecked_into();
-        let mut body = Vec::new();
-        loop {
-            let chunk: Chunk = settled(reader.read()).await.map_err(unreadable)?.unchecked_into();
-            if chunk.done() {
-                return Ok(body);
-            }
-            body.extend(Uint8Array::new(&chunk.value()).to_vec());
-            if body.len() > limit {
-                // What is left is not wanted; whether the sender hears of it changes nothing.
-                let _cancelled = settled(reader.cancel()).await;
-                return Err(Failure::PayloadTooLarge { limit });
-            }
+        read_at_most(self.inner.body(), limit).await.map_err(unreadable)?.ok_or(Failure::PayloadTooLarge { limit })
+    }
+}
+
+/// Reads a body to its end; nothing where there is more of it than `limit`.
+pub(super) async fn read_at_most(
+    stream: Option<web_sys::ReadableStream>,
+    limit: usize,
+) -> Result<Option<Vec<u8>>, JsValue> {
+    let Some(stream) = stream else { return Ok(Some(Vec::new())) };
+    let reader: Reader = stream.get_reader().unchecked_into();
+    let mut body = Vec::new();
+    loop {
+        let chunk: Chunk = settled(reader.read()).await?.unchecked_into();
+        if chunk.done() {
+            return Ok(Some(body));
+        }
+        body.extend(Uint8Array::new(&chunk.value()).to_vec());
+        if body.len() > limit {
+            // What is left is not wanted; whether the sender hears of it changes nothing.
+            let _cancelled = settled(reader.cancel()).await;
+            return Ok(None);
         }
     }
 }

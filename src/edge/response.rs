@@ -51,7 +51,7 @@ impl Reply {
 
     /// The same for a person: what is wrong, and where to go.
     pub(super) fn into_page(mut self, failure: &Failure, link: Option<(&str, &str)>) -> Self {
-        let title = failure.answer().title;
+        let title = if failure.is_of_a_stranger() { "Please sign in" } else { failure.answer().title };
         let link = match link {
             Some((text, url)) => ["<p><a href=\"", &url.replace('&', "&amp;"), "\">", text, "</a></p>"].concat(),
             None => String::new(),

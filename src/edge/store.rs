@@ -7,11 +7,13 @@ use serde::Serialize;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
 
-use super::bindings::{D1, D1Result, D1Statement, Kv, WebhookRow, binding, message, object};
-use super::isolate;
+use super::bindings::{D1, D1Result, D1Statement, Kv, WebhookRow, binding, message, object, wait};
+use super::isolate::{self, Standing};
 use super::log::Line;
 use super::response::Failure;
 use super::task::settled;
+use super::{Edge, clock, task};
+use crate::answer::Source;
 use crate::api::Reading;
 use crate::delivery::Verified;
 use crate::event::{ParseError, Parsed};
@@ -30,6 +32,17 @@ const KEY_PREFIX: &str = "s1:";
 
 const NOT_STORED: &str = "the delivery could not be stored";
 
+/// The pauses before a copy that could not be written is written again: KV takes one write a second for each key, and what a
+/// provider tells of one purchase, or of one end, comes within less.
+const MENDED_AFTER_MS: [i64; 2] = [1_000, 3_000];
+
+/// The failures of D1 that pass by themselves, and that it wants tried again. Nothing but the text tells them from others, such as an
+/// overload, which another try makes worse: <https://developers.cloudflare.com/d1/best-practices/retry-queries/>.
+const PASSING: [&str; 3] =
+    ["Network connection lost", "storage caused object to be reset", "reset because its code was updated"];
+/// The pause before that, as some senders come again after minutes only.
+const TRIED_AGAIN_AFTER_MS: f64 = 1_000.0;
+
 /// Whether a delivery is in the ledger already; if so, this attempt is counted there. D1 is asked for it only where this isolate
 /// stored it, so that what is sent again and again costs one short statement.
 pub(super) async fn is_known(env: &Env, provider: &str, event_id: &str, now: Timestamp) -> Result<bool, Failure> {
@@ -40,7 +53,7 @@ pub(super) async fn is_known(env: &Env, provider: &str, event_id: &str, now: Tim
     Ok(answered.map_err(|thrown| unavailable(NOT_STORED, &thrown))?.first_row(0).is_some())
 }
 
-/// Writes a delivery and reads back the payer's snapshot, in one D1 batch.
+/// Writes a delivery and reads back the payer's snapshot, in one D1 batch, which is tried once more where D1 lost it.
 pub(super) async fn deliver(
     env: &Env,
     provider: &str,
@@ -48,16 +61,29 @@ pub(super) async fn deliver(
     parsed: &Result<Parsed, ParseError>,
     now: Timestamp,
 ) -> Result<Delivered, Failure> {
-    let reads_duplicates_back = isolate::an_answer_was_lost();
-    let mut statements = store::webhook(provider, verified, parsed, reads_duplicates_back, now)
-        .map_err(|error| Failure::Internal(error.to_string()))?;
-    if isolate::settings(env).sink.is_some() && matches!(parsed, Ok(Parsed::Event(event)) if event.touches_holdings()) {
-        statements.push(store::outbox::pass_on(provider, verified.event_id(), now));
-    }
-    let answered = Batch::run(env, &statements).await.map_err(|thrown| {
-        isolate::answer_lost();
-        unavailable(NOT_STORED, &thrown)
-    })?;
+    let mut is_last = false;
+    let answered = loop {
+        // What was tried before may be stored all the same.
+        let reads_duplicates_back = isolate::an_answer_was_lost();
+        let mut statements = store::webhook(provider, verified, parsed, reads_duplicates_back, now)
+            .map_err(|error| Failure::Internal(error.to_string()))?;
+        if isolate::settings(env).passes_on && matches!(parsed, Ok(Parsed::Event(event)) if event.touches_holdings()) {
+            statements.push(store::outbox::pass_on(provider, verified.event_id(), now));
+        }
+        match Batch::run(env, &statements).await {
+            Ok(answered) => break answered,
+            Err(thrown) => {
+                isolate::answer_lost();
+                let cause = message(&thrown);
+                if is_last || !PASSING.iter().any(|passing| cause.contains(passing)) {
+                    return Err(Failure::StoreUnavailable { what: NOT_STORED, cause });
+                }
+            }
+        }
+        is_last = true;
+        // A wait that fails is none.
+        settled(wait(TRIED_AGAIN_AFTER_MS)).await.ok();
+    };
     let strange = |cause: String| Failure::StoreUnavailable { what: NOT_STORED, cause };
     let row = answered.webhook_row(0).ok_or_else(|| strange("the batch answered no row".into()))?;
     let outcome = row.outcome().as_string().ok_or_else(|| strange("the batch answered no outcome".into()))?;
@@ -67,6 +93,73 @@ pub(super) async fn deliver(
     }
     let is_tied = outcome != Outcome::Duplicate && row.detail().as_string().as_deref() == Some(store::TIED);
     Ok(Delivered { outcome, snapshot: answered.fresh(), is_tied })
+}
+
+/// Memory and KV follow what was stored. What touches no holdings leaves the copy as right as it was.
+///
+/// Of events that come at once the last to get its answer is not the newest: its copy would stay. If the newer one touched nothing,
+/// nobody has written a copy of this change yet.
+pub(super) async fn follow(env: &Env, stored: &Fresh, touches_holdings: bool, ttl_secs: u32, now: Timestamp) -> Copied {
+    match isolate::remember_fresh(stored, touches_holdings, now) {
+        Standing::Newest if touches_holdings => {
+            write_copy(env, &stored.payer, stored.version, &stored.text, ttl_secs).await
+        }
+        Standing::Superseded { is_copied: false } if touches_holdings => {
+            copy_anew(env, &stored.payer, ttl_secs, now).await
+        }
+        Standing::Newest | Standing::Superseded { .. } => Copied::Newest,
+    }
+}
+
+/// The same within a request; a copy that is not the newest is mended after the answer.
+pub(super) async fn follow_and_mend(edge: &Edge<'_>, stored: &Fresh, touches_holdings: bool) {
+    let ttl_secs = edge.settings.snapshot_ttl_secs;
+    if follow(edge.env, stored, touches_holdings, ttl_secs, edge.now).await != Copied::Newest {
+        let (env, payer) = (edge.env.clone(), stored.payer.clone());
+        task::wait_until(edge.context, async move { mend_copy(&env, &payer, ttl_secs).await });
+    }
+}
+
+/// Writes a payer's copy again, until it is what D1 has. If that fails too, it stays as it is to the end of its time.
+pub(super) async fn mend_copy(env: &Env, payer: &Payer, ttl_secs: u32) {
+    for pause_ms in MENDED_AFTER_MS {
+        // Who waits already reads what was stored until its wait is over.
+        if !isolate::begin_pause(payer, pause_ms, clock()) {
+            return;
+        }
+        // A wait that fails is none.
+        #[expect(clippy::cast_precision_loss, reason = "a few seconds")]
+        settled(wait(pause_ms as f64)).await.ok();
+        isolate::end_pause(payer);
+        if copy_anew(env, payer, ttl_secs, clock()).await == Copied::Newest {
+            return;
+        }
+    }
+}
+
+/// Reads a payer from D1 and writes that to KV.
+async fn copy_anew(env: &Env, payer: &Payer, ttl_secs: u32, now: Timestamp) -> Copied {
+    let newest = match read(env, std::slice::from_ref(payer), now).await {
+        Ok(newest) => newest,
+        // What is stored is stored.
+        Err(failure) => {
+            if let Some(line) = failure.log() {
+                line.with("payer.id", payer.key()).write();
+            }
+            return Copied::Failed;
+        }
+    };
+    let mut copied = Copied::Newest;
+    for StoredSnapshot { text, snapshot } in newest {
+        match isolate::remember_snapshot(&snapshot, Source::D1, true, now) {
+            Standing::Newest => copied = write_copy(env, payer, snapshot.version, &text, ttl_secs).await,
+            // Who was stored meanwhile has its own copy,
+            Standing::Superseded { is_copied: true } => {}
+            // or touched nothing, and then has none.
+            Standing::Superseded { is_copied: false } => copied = Copied::Overtaken,
+        }
+    }
+    copied
 }
 
 /// What became of a delivery.
@@ -103,7 +196,7 @@ pub(super) async fn ledger(env: &Env, filter: &Filter) -> Result<Page, Failure> 
     const WHAT: &str = "the ledger could not be read";
     let rows = rows(env, &store::ledger(filter)).await.map_err(|thrown| unavailable(WHAT, &thrown))?;
     let json = rows.get(0).unchecked_into::<Array>().get(0).as_string().unwrap_or_default();
-    Page::parse(&json, filter.limit).map_err(|error| Failure::StoreUnavailable { what: WHAT, cause: error.to_string() })
+    Page::parse(&json).map_err(|error| Failure::StoreUnavailable { what: WHAT, cause: error.to_string() })
 }
 
 /// Reads the newest events behind what a payer holds, as they were known at `at`.
@@ -274,16 +367,29 @@ pub(super) async fn copy(reading: Result<js_sys::Promise, JsValue>, payer: &Paye
     }
 }
 
-/// Rewrites the KV copy. A failure is logged and nothing more: KV takes one write a second for each key, a denial is
-/// confirmed in D1 anyway, and a grant is read again from D1 when the copy's time is up.
-pub(super) async fn write_copy(env: &Env, payer: &Payer, snapshot: &str, ttl_secs: u32) {
+/// What became of a copy.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Copied {
+    /// KV has the newest that this isolate knows, or is given it by another request.
+    Newest,
+    /// A newer one was stored while this one was written: nobody knows which of the two KV keeps.
+    Overtaken,
+    /// It was not written, which is logged.
+    Failed,
+}
+
+/// Rewrites the KV copy. KV is never needed: a denial is confirmed in D1 anyway, and a grant is read again from D1 when the
+/// copy's time is up.
+pub(super) async fn write_copy(env: &Env, payer: &Payer, version: u64, snapshot: &str, ttl_secs: u32) -> Copied {
     let put = || {
         let options = object([("expirationTtl", JsValue::from(ttl_secs))])?;
         kv(env)?.put(&key(payer), snapshot, &options)
     };
     if let Err(thrown) = settled(put()).await {
         Line::warn(format!("failed to write the KV copy: {}", message(&thrown))).with("payer.id", payer.key()).write();
+        return Copied::Failed;
     }
+    if isolate::knows_newer(payer, version) { Copied::Overtaken } else { Copied::Newest }
 }
 
 /// Deletes a KV copy; answers whether that was done. One that stays runs out by itself.

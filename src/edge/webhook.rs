@@ -36,7 +36,9 @@ struct Receipt<'a> {
 pub(super) async fn handle(edge: &Edge<'_>, provider: &'static dyn Provider) -> Result<Reply, Failure> {
     // 1.
     let Some(secrets) = edge.settings.webhook_secrets.get(provider.name()) else {
-        return Err(Failure::ProviderNotConfigured { complaint: edge.settings.complaint().unwrap_or_default() });
+        return Err(Failure::ProviderNotConfigured {
+            complaint: edge.settings.complaint_about(provider.secret_names()),
+        });
     };
 
     // 2.
@@ -71,12 +73,8 @@ pub(super) async fn handle(edge: &Edge<'_>, provider: &'static dyn Provider) -> 
 
     // 6.
     if let Some(stored) = snapshot {
-        // Of webhooks that come at once the last to get its answer is not the newest: its copy would stay.
-        let is_newest = isolate::remember_fresh(&stored, edge.now);
         let touches_holdings = matches!(&parsed, Ok(Parsed::Event(event)) if event.touches_holdings());
-        if touches_holdings && is_newest {
-            store::write_copy(edge.env, &stored.payer, &stored.text, edge.settings.snapshot_ttl_secs).await;
-        }
+        store::follow_and_mend(edge, &stored, touches_holdings).await;
         // 7.
         if is_tied
             && let Ok(Parsed::Event(Event { occurred_at, .. })) = parsed

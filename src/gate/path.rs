@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Bytes of the name of an object (<https://developers.cloudflare.com/r2/platform/limits/>). A bucket throws at more.
+const LONGEST_KEY: usize = 1024;
+
 /// A path that means one thing to everybody who reads it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Path {
@@ -50,30 +53,49 @@ impl Path {
         &self.exact
     }
 
-    /// What a bucket calls it: no slash before it, and the index of a folder.
+    /// What a bucket calls it: no slash before it, and the index of a folder. `None` where no bucket can have it.
     #[must_use]
-    pub fn object_key(&self) -> String {
+    pub fn object_key(&self) -> Option<String> {
         let key = self.exact.strip_prefix('/').unwrap_or_default();
-        match (key, self.ends_in_slash) {
+        let key = match (key, self.ends_in_slash) {
             ("", _) => "index.html".to_owned(),
             (key, true) => format!("{key}/index.html"),
             (key, false) => key.to_owned(),
-        }
+        };
+        (key.len() <= LONGEST_KEY).then_some(key)
     }
 
-    /// The spellings, folded, that a server may answer with the same content.
-    pub(super) fn spellings(&self) -> Vec<String> {
-        let trimmed: Vec<&str> = self.folded.split('/').map(trim).collect();
-        let trimmed = trimmed.join("/");
-        let mut all = vec![self.folded.clone()];
-        let page = trimmed.strip_suffix(".html").or_else(|| trimmed.strip_suffix(".htm"));
-        let page = page.map_or(trimmed.as_str(), |page| page.strip_suffix("/index").unwrap_or(page));
-        for ending in ["", ".html", ".htm", "/index.html", "/index.htm"] {
-            all.push(format!("{page}{ending}"));
+    /// The spellings, folded, that a server may answer with the same content. One that `runs_files` may take what follows a
+    /// file's name as data for that file, or route by it: `/a.php/b` may be `/a.php`, and `/b` in a framework's eyes.
+    pub(super) fn spellings(&self, runs_files: bool) -> Vec<String> {
+        let mut all = Vec::new();
+        spell(&self.folded, &mut all);
+        let slashes = self.folded.match_indices('/').filter_map(|(at, _)| self.folded.split_at_checked(at));
+        let files = slashes.filter(|(file, _)| file.rsplit('/').next().is_some_and(|name| trim(name).contains('.')));
+        for (file, below) in files.take(if runs_files { MOST_DOTS } else { 0 }) {
+            spell(file, &mut all);
+            spell(below, &mut all);
         }
-        all.push(trimmed);
         all
     }
+}
+
+/// Names of folders and files with a dot, one below the other, of which the first may be a file. The folders above it are the
+/// server's own, which nobody who asks can add to; and a path of a thousand such names is not looked at a thousand times.
+const MOST_DOTS: usize = 8;
+
+/// The spellings of one path.
+fn spell(folded: &str, all: &mut Vec<String>) {
+    let trimmed: Vec<&str> = folded.split('/').map(trim).collect();
+    let trimmed = trimmed.join("/");
+    let page = trimmed.strip_suffix(".html").or_else(|| trimmed.strip_suffix(".htm")).unwrap_or(&trimmed);
+    // An index is its folder, and a folder may be named so itself.
+    for page in [Some(page), page.strip_suffix("/index")].into_iter().flatten() {
+        for ending in ["", ".html", ".htm", "/index", "/index.html", "/index.htm"] {
+            all.push(format!("{page}{ending}"));
+        }
+    }
+    all.extend([folded.to_owned(), trimmed]);
 }
 
 /// Decodes once. `None` for what no browser sends in a path, and for what decodes to no text.

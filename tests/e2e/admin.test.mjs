@@ -32,6 +32,24 @@ test("without ADMIN_TOKEN there are no admin routes, and with it they need it", 
   assert.equal((await short.request("GET", "/healthz")).body.settings.unusable[0].setting, "ADMIN_TOKEN");
 });
 
+test("a stranger cannot fill the log with the path", async () => {
+  const answer = await plangate.request("GET", `/admin/${"a".repeat(5000)}`);
+  assert.equal(answer.status, 401);
+  const line = plangate.logs.map(({ message }) => JSON.parse(message)).find((fields) => fields["request.id"] === answer.headers.get("x-request-id"));
+  assert.equal(line["request.path"], `/admin/${"a".repeat(193)}`);
+});
+
+test("while the token is rotated the old and the new one work", async (t) => {
+  const newToken = "pga_fedcba9876543210";
+  const both = await Plangate.start({ bindings: { ADMIN_TOKEN: `${ADMIN_TOKEN}, ${newToken}` } });
+  t.after(() => both.stop());
+  const cases = [[ADMIN_TOKEN, 200], [newToken, 200], [`${ADMIN_TOKEN}, ${newToken}`, 401], [`${newToken}x`, 401]];
+  for (const [presented, status] of cases) {
+    const answer = await both.request("GET", "/admin/events", { headers: { authorization: `Bearer ${presented}` } });
+    assert.equal(answer.status, status, presented);
+  }
+});
+
 test("the ledger is filtered and paged", async () => {
   const user = newUser();
   const at = Date.now();
@@ -85,6 +103,14 @@ test("dead letters are shown masked, and replayed once they can be read", async 
   assert.equal((await admin("GET", `dead-letters?event_id=${id}&provider=clerk`)).body.events.length, 0);
   const [noted] = (await events("provider=operator&limit=1")).events;
   assert.deepEqual([noted.type, JSON.parse(noted.detail).by], ["admin.replay", "ada"]);
+
+  // As if it had learned that it is not for us.
+  const others = eventId();
+  await plangate.delivered({ ...itemEvent(user), data: { ...item(user), id: undefined } }, "dead_letter", { id: others });
+  await d1.prepare("UPDATE deliveries SET body = ? WHERE event_id = ?").bind(JSON.stringify(event("session.created", { id: "sess_1" })), others).run();
+  assert.equal((await admin("POST", "replay", { provider: "clerk", event_id: others })).body.replayed[0].outcome, "ignored");
+  const [row] = (await events(`provider=clerk&event_id=${others}`)).events;
+  assert.deepEqual([row.outcome, row.type, row.body], ["ignored", "session.created", undefined], "nor is it kept any longer");
 });
 
 test("a replay of everything changes nothing, and mends what was damaged", async () => {
@@ -169,4 +195,14 @@ test("a grant that makes no sense is refused, and nobody takes back what was nev
     assert.deepEqual([answer.status, answer.body.code], [404, "unknown_grant"]);
   }
   assert.equal((await admin("POST", "grants//revoke", { by: "ada", why: "x" })).status, 404);
+});
+
+test("what was given to somebody who was erased since is no more there to be taken back", async () => {
+  const user_id = newUser();
+  const given = await admin("POST", "grants", { user_id, feature: "export", by: "ada", why: "beta" });
+  await admin("POST", "erase", { user_id, by: "ada", why: "asked" });
+  const before = (await admin("GET", "loose-ends")).body.unassigned;
+  const answer = await admin("POST", `grants/${given.body.grant_id}/revoke`, { by: "bob", why: "over" });
+  assert.deepEqual([answer.status, answer.body.code], [404, "unknown_grant"]);
+  assert.deepEqual((await admin("GET", "loose-ends")).body.unassigned, before, "no record of nobody's");
 });

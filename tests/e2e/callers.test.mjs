@@ -73,16 +73,15 @@ test("neither no signature nor the public key as a secret passes", async () => {
   unauthorized(await with_(`Bearer ${header}.${claims}.${signature}=`), "token_invalid");
 });
 
-test("a token that was accepted once is refused once it has expired", async () => {
-  const user = newUser();
-  // Within the skew of 5 s: it has 2 s left.
-  const accepted = token(user, { ...AZP, exp: Math.floor(Date.now() / 1000) - 3 });
-  assert.equal((await with_(`Bearer ${accepted}`)).status, 200);
-  const deadline = Date.now() + 10_000;
-  let answer;
-  do answer = await with_(`Bearer ${accepted}`);
-  while (answer.status === 200 && Date.now() < deadline);
-  unauthorized(answer, "token_expired");
+test("a token that was accepted once is refused once it has expired", async (t) => {
+  const standing = await Plangate.start({ wrapped: true });
+  t.after(() => standing.stop());
+  const exp = Math.floor(Date.now() / 1000);
+  const authorization = `Bearer ${token(newUser(), { exp })}`;
+  const at = (millis) => standing.request("GET", "/v1/check?plan=pro", { headers: { authorization, "x-test-now": String(millis) } });
+  // The skew is 5 s.
+  for (const left of [5_000, 1]) assert.equal((await at(exp * 1000 + 5_000 - left)).status, 200, `${left} ms are left`);
+  unauthorized(await at(exp * 1000 + 5_000), "token_expired");
 });
 
 test("what is no credential is refused by name", async () => {
@@ -177,6 +176,95 @@ test("keys come from the instance's key set, which is fetched once, and again fo
   healthy = true;
   assert.equal((await down.check(newUser())).status, 200, "the next one tries again");
   assert.ok(!JSON.stringify(down.logs).includes("hush"));
+});
+
+test("of many who need keys at once few fetch, and who holds a usable key waits for nobody", async (t) => {
+  const MINUTE = 60_000;
+  const asked = [];
+  let answer;
+  const good = () => Response.json({ keys: [jwk(KEYS.publicKey, "ins_test")] });
+  /** Answers of the key server that wait until they are let go. */
+  const held = () => {
+    let release;
+    const released = new Promise((resolve) => (release = resolve));
+    let arrived;
+    const arrival = new Promise((resolve) => (arrived = resolve));
+    return { release, released, arrived, arrival };
+  };
+  const remote = await Plangate.start({
+    bindings: { CLERK_JWT_KEY: undefined, CLERK_ISSUER: undefined, CLERK_PUBLISHABLE_KEY: KEY },
+    outbound: (request) => (asked.push(request.url), answer()),
+    wrapped: true,
+  });
+  t.after(() => remote.stop());
+  const start = Date.now();
+  /** Asks when the worker's clock stands so much later. */
+  const check = (later, header) => {
+    const now = Math.floor((start + later) / 1000);
+    const authorization = `Bearer ${token(newUser(), { iat: now, nbf: now - 1, exp: now + 60, header })}`;
+    return remote.request("GET", "/v1/check?plan=pro", { headers: { authorization, "x-test-now": String(start + later) } });
+  };
+  const checked = async (later) => assert.equal((await check(later)).status, 200);
+
+  // A new isolate: nobody is refused, and few fetch. The fourth fetch lets all go.
+  const first = held();
+  answer = async () => {
+    if (asked.length === 4) first.release();
+    await first.released;
+    return good();
+  };
+  await Promise.all(Array.from({ length: 20 }, () => checked(0)));
+  assert.equal(asked.length, 4);
+
+  // Key ids that somebody makes up.
+  asked.length = 0;
+  const second = held();
+  answer = async () => {
+    second.arrived();
+    await second.released;
+    return good();
+  };
+  const junk = Promise.all(Array.from({ length: 50 }, (_, n) => check(6_000, { kid: `made_up_${n}` })));
+  await second.arrival;
+  await checked(6_000);
+  second.release();
+  for (const refused of await junk) unauthorized(refused, "jwk_kid_mismatch");
+  assert.equal(asked.length, 1);
+
+  // Keys that are to be fetched anew, from a server that takes its time and then fails.
+  asked.length = 0;
+  const third = held();
+  answer = async () => {
+    third.arrived();
+    await third.released;
+    return new Response("down", { status: 500 });
+  };
+  const fetching = checked(6 * MINUTE);
+  await third.arrival;
+  await checked(6 * MINUTE + 7_000);
+  third.release();
+  await fetching;
+  await checked(6 * MINUTE + 7_000);
+  assert.equal(asked.length, 1, "the pause is counted from the end of a try");
+
+  // A set without keys is none.
+  answer = () => Response.json({ keys: [] });
+  for (const later of [7 * MINUTE, 8 * MINUTE, 9 * MINUTE]) await checked(later);
+  assert.equal(asked.length, 4);
+  assert.match(remote.logs.at(-1).message, /using those of before: the key server lists no key/);
+  answer = good;
+  await checked(70 * MINUTE);
+});
+
+test("an endless key set is not read to its end", async (t) => {
+  const remote = await Plangate.start({
+    bindings: { CLERK_JWT_KEY: undefined, CLERK_ISSUER: undefined, CLERK_PUBLISHABLE_KEY: KEY },
+    outbound: () => Response.json({ keys: [jwk(KEYS.publicKey, "ins_test")], more: "x".repeat(4 * 1024 * 1024) }),
+  });
+  t.after(() => remote.stop());
+  const answer = await remote.check(newUser());
+  assert.deepEqual([answer.status, answer.body.code], [503, "jwks_unavailable"]);
+  assert.match(remote.logs.at(-1).message, /longer than 4 MiB/);
 });
 
 test("only allowed origins may read an answer, and are told so ahead", async () => {

@@ -2,12 +2,13 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, isAbsolute, join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { freePort } from "../../bench/lib/processes.mjs";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const state = mkdtempSync(join(tmpdir(), "plangate-start-"));
@@ -25,13 +26,14 @@ const run = async (args, env) => {
   return { code, stdout, stderr };
 };
 const ports = (worker, demo) => ({ PORT: String(worker), DEMO_PORT: String(demo), PLANGATE_STATE: state });
-const freePort = async () => {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port: free } = probe.address();
-  probe.close();
-  await once(probe, "close");
-  return free;
+
+const isReady = (start) => {
+  start.stdout.resume();
+  return new Promise((resolve, reject) => {
+    let said = "";
+    start.stderr.on("data", (chunk) => (said += chunk) && said.includes("plangate is ready on") && resolve());
+    start.on("exit", () => reject(new Error(`npm start ended:\n${said}`)));
+  });
 };
 
 before(async () => {
@@ -39,20 +41,55 @@ before(async () => {
   demoPort = await freePort();
   url = `http://localhost:${port}`;
   server = npm(["start"], ports(port, demoPort));
-  server.stdout.resume();
-  await new Promise((resolve, reject) => {
-    let said = "";
-    server.stderr.on("data", (chunk) => (said += chunk) && said.includes("plangate is ready on") && resolve());
-    server.on("exit", () => reject(new Error(`npm start ended:\n${said}`)));
-  });
+  await isReady(server);
 });
-after(() => rmSync(state, { recursive: true, force: true }));
+after(async () => {
+  // The last test ends it, if it comes so far.
+  if (server.exitCode === null && server.signalCode === null) {
+    server.kill("SIGINT");
+    await once(server, "exit");
+  }
+  rmSync(state, { recursive: true, force: true });
+});
+
+test("every command begins where no package is installed yet", () => {
+  const commands = Object.values(JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")).scripts);
+  const files = commands.map((command) => join(ROOT, /^exec node (\S+)/.exec(command)[1]));
+  // More are added while it goes through them.
+  const loaded = new Set(files);
+  for (const file of loaded) {
+    for (const [, name] of readFileSync(file, "utf8").matchAll(/^(?:import|export)\b[^"=();]*"([^"]+)";$/gm)) {
+      assert.match(name, /^(?:node:|\.)/, `${file} needs a package to be loaded, before anything could install it`);
+      if (name.startsWith(".")) loaded.add(join(dirname(file), name));
+    }
+  }
+  assert.ok(loaded.has(join(ROOT, "scripts", "setup", "packages.mjs")));
+});
+
+test("a build knows its sources by their place in the clone, so that a copy of it looks at its own", async () => {
+  const inputs = join(ROOT, "build", ".inputs.json");
+  // A first build writes what it is to be compared with when it is asked for again.
+  for (let n = 0; n < 2 && !existsSync(inputs); n++) assert.equal((await run(["run", "build"])).code, 0);
+  const { sources } = JSON.parse(readFileSync(inputs, "utf8"));
+  assert.ok(sources.includes(join("src", "lib.rs")));
+  assert.deepEqual(sources.filter((file) => isAbsolute(file)), []);
+});
 
 test("the demo's story goes as told", async () => {
   const { code, stdout, stderr } = await run(["run", "--silent", "demo"], { PLANGATE_URL: url });
   assert.equal(code, 0, stdout + stderr);
   assert.match(stdout, /All \d+ steps went as told/);
   for (const headline of ["denied", "allowed", "forged", "still allowed", "stale", "Ended"]) assert.ok(stdout.includes(headline), headline);
+});
+
+test("the demo's story says so where no plangate answers", async () => {
+  const stranger = createServer((_, response) => response.end("hello")).listen(0, "127.0.0.1");
+  await once(stranger, "listening");
+  const address = `http://127.0.0.1:${stranger.address().port}`;
+  const { code, stdout, stderr } = await run(["run", "--silent", "demo"], { PLANGATE_URL: address });
+  stranger.close();
+  assert.deepEqual([code, stdout], [1, ""]);
+  assert.equal(stderr, `what answers at ${address} is no plangate worker; set PLANGATE_URL to the address of one\n`);
 });
 
 test("the command line's event and token are understood by the worker", async () => {
@@ -69,6 +106,7 @@ test("the command line's event and token are understood by the worker", async ()
   assert.match(explained.stdout, /^yes now: active, holding pro\nrule: active grants until period_end \+ RENEWAL_SLACK_HOURS \(24\)/);
   assert.match(explained.stdout, /\n {2}\* .* subscriptionItem\.active clerk msg_/);
   assert.equal((await cli("explain", "--user", "user_1", "--plan", "pro", "--at", "2020-01-01T00:00:00Z", "--url", url)).code, 1);
+  assert.equal((await cli("explain", "--user", "user_1", "--plan", "pro", "--url", url, "--api-key", "pgk_of_somebody_else")).code, 3);
 });
 
 test("the demo beside it is signed for, and its page may ask the worker", async () => {
@@ -102,6 +140,20 @@ test("settings that the demo cannot work with keep no worker from starting", asy
   second.kill("SIGINT");
   await once(second, "exit");
   rmSync(apart, { recursive: true, force: true });
+});
+
+test("two that start at once over one new database migrate it once", async (t) => {
+  const shared = mkdtempSync(join(tmpdir(), "plangate-shared-"));
+  t.after(() => rmSync(shared, { recursive: true, force: true }));
+  const starts = [];
+  for (let n = 0; n < 2; n++) starts.push(npm(["start"], { ...ports(await freePort(), await freePort()), PLANGATE_STATE: shared }));
+  const ends = starts.map((start) => once(start, "exit"));
+  try {
+    await Promise.all(starts.map(isReady));
+  } finally {
+    for (const start of starts) start.kill("SIGINT");
+    await Promise.all(ends);
+  }
 });
 
 test("a second start on either port says what to do, and an end leaves nothing behind", async () => {

@@ -42,7 +42,7 @@ describe("the contract", { concurrency: true, skip: why !== null && `not run: ${
     ["what strangers are told", "^/(v1|admin)/", () => undefined],
   ]) {
     test(`holds for ${name}`, async () => {
-      const { code, output } = await held(DOCUMENT, plangate, paths, credential());
+      const { code, output } = await held(folder, DOCUMENT, plangate, paths, credential());
       assert.equal(code, 0, output);
       assert.match(output, /Test cases:\s+\d+ generated/, output);
     });
@@ -53,20 +53,20 @@ describe("the contract", { concurrency: true, skip: why !== null && `not run: ${
     delete wrong.paths["/v1/check"].get.responses["401"];
     const file = join(folder, "wrong.json");
     writeFileSync(file, JSON.stringify(wrong));
-    const { code, output } = await held(file, plangate, "^/v1/check");
+    const { code, output } = await held(folder, file, plangate, "^/v1/check");
     assert.equal(code, 1, output);
     assert.match(output, /Undocumented status code/, output);
   });
 });
 
-/** What schemathesis says of a document and the worker, by way of these paths. */
-async function held(document, plangate, paths, bearer) {
+/** What schemathesis says of a document and the worker, by way of these paths. What it reads and writes beside is in this folder. */
+async function held(folder, document, plangate, paths, bearer) {
   const options = [
     ...["--url", plangate.url.origin, "--include-path-regex", paths, "--checks", CHECKS, "--phases", "coverage,fuzzing", "--max-examples", "3"],
     ...["--seed", "20261121", "--generation-deterministic", "--workers", "1", "--suppress-health-check", "all", "--no-color"],
     ...(bearer === undefined ? [] : ["--header", `Authorization: Bearer ${bearer}`]),
   ];
-  const child = spawn(schemathesis.python, ["-m", "schemathesis.cli", "run", document, ...options], { cwd: tmpdir(), stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(schemathesis.python, ["-m", "schemathesis.cli", "run", document, ...options], { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (text) => (output += text));
   const [code] = await once(child, "close");

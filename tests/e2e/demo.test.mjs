@@ -6,13 +6,13 @@ import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, request as httpRequest } from "node:http";
 import { createRequire } from "node:module";
-import { createServer as createTcpServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { chromium } from "playwright-core";
+import { freePort } from "../../bench/lib/processes.mjs";
 import { BROWSER_OPTIONS, browser as findBrowser } from "../../scripts/setup/browser.mjs";
 import { API_KEY, ISSUER, KEYS, OTHER_KEYS, Plangate, SECRET, itemEvent, newUser, token } from "./harness.mjs";
 
@@ -28,15 +28,6 @@ const DESKTOP = { width: 1280, height: 900 };
 const PHONE = { width: 390, height: 844 };
 
 let plangate, demo, origin, empty, gatePage, browser;
-
-const freePort = async () => {
-  const probe = createTcpServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, "close");
-  return port;
-};
 
 const environment = () => ({ PATH: process.env.PATH, CLERK_WEBHOOK_SIGNING_SECRET: SECRET, DEV_SESSION_PRIVATE_KEY: KEYS.privateKey, CLERK_ISSUER: ISSUER });
 /** What the demo's server says to options that it cannot start with. */
@@ -148,7 +139,7 @@ describe("the demo's server", () => {
   test("it does not start where it cannot serve, and says why in a sentence", () => {
     const { port } = new URL(origin);
     const cases = [
-      [["--port", port, "--client", CLIENT], 1, `port ${port} is in use`],
+      [["--port", port, "--client", CLIENT], 2, `port ${port} is in use`],
       [["--port", "0", "--worker", "https://plangate.example.com", "--client", CLIENT], 2, "--worker is not on this machine"],
       [["--port", "0"], 2, "npm run build:client"],
     ];
@@ -418,7 +409,7 @@ async function serveGatePage() {
     const { worker } = document.body.dataset;
     const getToken = async () => (await fetch("/token" + location.search)).text();
     const client = createPlangate({ url: worker, getToken });
-    const Return = () => <p id="return">{useCheckoutReturn({ plan: "pro" }, { delaysMs: Array(10).fill(300) }).isWaiting ? "waiting" : "done"}</p>;
+    const Return = () => <p id="return">{useCheckoutReturn({ plan: "pro" }, { delaysMs: Array(10).fill(2_000) }).isWaiting ? "waiting" : "done"}</p>;
     function Page() {
       const [isBack, setBack] = useState(false);
       const [looks, setLooks] = useState(0);

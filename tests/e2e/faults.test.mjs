@@ -189,6 +189,144 @@ test("an answer of D1's that comes late writes no copy over a newer one", async 
   assert.equal((await ask(user)).body.allowed, false);
 });
 
+test("a check's answer of D1's that comes late writes no copy over a webhook's", async () => {
+  const user = newUser();
+  await send(about(user, "active"));
+  pass(TTL_MS + 1);
+  const d1 = eventId();
+  const asked = ask(user, `d1_hold_after=${d1}`);
+  await plangate.request("GET", `/test/reached?${d1}`);
+  await send(about(user, "ended"));
+  await plangate.request("GET", `/test/release?${d1}`);
+  assert.equal((await asked).body.allowed, true, "as it was when D1 was read");
+  pass(MEMORY_MS + 1);
+  assert.equal((await ask(user)).body.allowed, false);
+});
+
+test("an event that changes no holdings and overtakes one that does leaves no old copy", async () => {
+  const user = newUser();
+  await send(about(user, "active"));
+  const [ended, updated] = [(pass(1), about(user, "ended")), (pass(1), { id: eventId(), event: event("user.updated", { object: "user", id: user }, { timestamp: now() }) })];
+  const d1 = eventId();
+  const held = send(ended, `d1_hold_after=${d1}`);
+  await plangate.request("GET", `/test/reached?${d1}`);
+  assert.equal((await send(updated)).body.outcome, "stored");
+  await plangate.request("GET", `/test/release?${d1}`);
+  assert.equal((await held).body.outcome, "stored");
+  pass(MEMORY_MS + 1);
+  const { body } = await ask(user);
+  assert.deepEqual([body.allowed, body.reason], [false, "expired"]);
+});
+
+/** How many statements asked D1, and how often KV was written, in answering one request. */
+const operations = ({ headers }) => {
+  const { d1_query = 0, kv_put = 0 } = JSON.parse(headers.get("x-test-operations"));
+  return { d1_query, kv_put };
+};
+
+for (const [text, passes] of [
+  ["Network connection lost", true],
+  ["Internal error in D1 DB storage caused object to be reset", true],
+  ["D1 DB reset because its code was updated", true],
+  ["D1 DB is overloaded. Requests queued for too long", false],
+  ["D1 DB storage operation exceeded timeout which caused object to be reset", false],
+]) {
+  for (const [fault, outcome] of [["d1_gone", "stored"], ["d1_gone_after", "duplicate"]]) {
+    test(`what D1 wants tried again is tried once more, and nothing else: ${fault}, ${text}`, async () => {
+      const user = newUser();
+      await send(about(user, "active"));
+      const ended = (pass(1), about(user, "ended"));
+      const answer = await send(ended, `${fault}=${text.replaceAll(" ", "_")}`);
+      assert.deepEqual([answer.status, answer.body.outcome], passes ? [200, outcome] : [503, undefined], answer.text);
+      const { d1_batch, kv_put = 0 } = JSON.parse(answer.headers.get("x-test-operations"));
+      assert.deepEqual([d1_batch, kv_put], passes ? [2, 1] : [1, 0], "and its copy follows");
+      if (!passes) assert.equal((await send(ended)).status, 200);
+      assert.equal(await versionOf(user), 2, "applied once");
+      pass(MEMORY_MS + 1);
+      assert.equal((await ask(user)).body.allowed, false, "to another isolate");
+    });
+  }
+}
+
+test("what D1 loses twice is left to the sender", async () => {
+  const ended = about(newUser(), "ended");
+  const answer = await send(ended, "d1=Network_connection_lost");
+  assert.deepEqual([answer.status, JSON.parse(answer.headers.get("x-test-operations")).d1_batch], [503, 2]);
+  assert.equal((await send(ended)).body.outcome, "stored");
+});
+
+for (const [fault, spent, allowed] of [
+  ["kv_429=1", { d1_query: 1, kv_put: 2 }, false],
+  ["kv_429=2", { d1_query: 2, kv_put: 3 }, false],
+  ["kv_429", { d1_query: 2, kv_put: 3 }, true],
+]) {
+  test(`a copy that comes too soon after another is written after a pause: ${fault}`, async () => {
+    const user = newUser();
+    await send(about(user, "active"));
+    pass(1);
+    const answer = await send(about(user, "ended"), fault);
+    assert.deepEqual([answer.status, operations(answer)], [200, spent]);
+    pass(MEMORY_MS + 1);
+    assert.equal((await ask(user)).body.allowed, allowed, "to another isolate");
+  });
+}
+
+test("of several copies that come too soon one is written, the newest", async () => {
+  const user = newUser();
+  await send(about(user, "active"));
+  const paused = eventId();
+  await plangate.request("GET", `/test/pause?${paused}`);
+  const first = send((pass(1), about(user, "past_due")), "kv_429=1");
+  await plangate.request("GET", `/test/reached?${paused}`);
+  const second = await send((pass(1), about(user, "ended")), "kv_429=1");
+  assert.deepEqual(operations(second), { d1_query: 0, kv_put: 1 });
+  await plangate.request("GET", `/test/release?${paused}`);
+  assert.deepEqual(operations(await first), { d1_query: 1, kv_put: 2 });
+  pass(MEMORY_MS + 1);
+  assert.equal((await ask(user)).body.allowed, false);
+});
+
+test("a copy is mended though an event that changes no holdings overtakes what is read for it", async () => {
+  const user = newUser();
+  await send(about(user, "active"));
+  const [ended, updated] = [(pass(1), about(user, "ended")), (pass(1), { id: eventId(), event: event("user.updated", { object: "user", id: user }, { timestamp: now() }) })];
+  const d1 = eventId();
+  const held = send(ended, `kv_429=1,d1_hold_query=${d1}`);
+  await plangate.request("GET", `/test/reached?${d1}`);
+  assert.equal((await send(updated)).body.outcome, "stored");
+  await plangate.request("GET", `/test/release?${d1}`);
+  assert.deepEqual(operations(await held), { d1_query: 2, kv_put: 2 });
+  pass(MEMORY_MS + 1);
+  assert.equal((await ask(user)).body.allowed, false, "to another isolate");
+});
+
+test("a webhook's copy that KV takes late stays over no newer one", async () => {
+  const user = newUser();
+  const [older, newer] = [about(user, "active"), (pass(1), about(user, "ended"))];
+  const kv = eventId();
+  const held = send(older, `kv_hold=${kv}`);
+  await plangate.request("GET", `/test/reached?${kv}`);
+  await send(newer);
+  await plangate.request("GET", `/test/release?${kv}`);
+  assert.deepEqual(operations(await held), { d1_query: 1, kv_put: 2 });
+  pass(MEMORY_MS + 1);
+  assert.equal((await ask(user)).body.allowed, false);
+});
+
+test("a check's copy that KV takes late stays over no newer one", async () => {
+  const user = newUser();
+  await send(about(user, "active"));
+  pass(TTL_MS + 1);
+  const kv = eventId();
+  const asked = ask(user, `kv_hold=${kv}`);
+  await plangate.request("GET", `/test/reached?${kv}`);
+  await send((pass(1), about(user, "ended")));
+  await plangate.request("GET", `/test/release?${kv}`);
+  assert.equal((await asked).body.allowed, true, "as it was when D1 was read");
+  pass(MEMORY_MS + 1);
+  assert.equal((await ask(user)).body.allowed, false);
+});
+
 const WEBHOOKS = 500;
 const PAYERS = 20;
 const AT_ONCE = 8;

@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { freePort } from "../../bench/lib/processes.mjs";
 import { program, whyNoProgram } from "../../scripts/setup/proxies.mjs";
 import { API_KEY, OTHER_KEYS, Plangate, itemEvent, newOrg, newUser, token } from "./harness.mjs";
 
@@ -115,7 +116,26 @@ describe("the route", () => {
     const who = await gate("?plan=pro", { accept: BROWSER });
     assert.equal(who.status, 401);
     assert.ok(who.text.includes('<a href="/sign-in">'), who.text);
+    assert.ok(who.text.includes("<h1>Please sign in</h1>"), who.text);
     assert.equal((await gate("?plan=pro", { accept: BROWSER, ...bearer(paid) })).status, 204);
+  });
+
+  test("the contract says what is a page and what is a problem, by method", async (t) => {
+    const { paths, components } = JSON.parse(readFileSync(new URL("../../openapi.json", import.meta.url), "utf8"));
+    const unset = await Plangate.start({ bindings: { API_KEYS: undefined, CLERK_JWT_KEY: undefined } });
+    t.after(() => unset.stop());
+    for (const [worker, status, query, headers] of [
+      [plangate, 400, "?plan=", bearer(paid)], [plangate, 401, "?plan=pro", {}], [plangate, 403, "?plan=pro", bearer(free)], [unset, 503, "?plan=pro", bearer(paid)],
+    ]) {
+      for (const method of ["GET", "POST"]) {
+        const answer = await worker.request(method, `/v1/gate${query}`, { headers: { accept: BROWSER, ...headers } });
+        const told = paths["/v1/gate"][method.toLowerCase()].responses[status];
+        const { content } = told.$ref ? components.responses[told.$ref.split("/").pop()] : told;
+        const kinds = method === "GET" ? ["application/problem+json", "text/html"] : ["application/problem+json"];
+        assert.deepEqual([method, answer.status, Object.keys(content)], [method, status, kinds]);
+        assert.equal(answer.headers.get("content-type").split(";")[0], kinds.at(-1), `${method} ${status}`);
+      }
+    }
   });
 
   test("when nothing can be known the gate is closed", async (t) => {
@@ -125,6 +145,9 @@ describe("the route", () => {
     assert.deepEqual([answer.status, answer.body.code], [503, "store_unavailable"]);
   });
 });
+
+/** What many servers read as `x-plangate-…`. */
+const MISSPELLED = { X_Plangate_User: "user_1", "X-Plangate_Org": "org_1", "x_plangate-plan": "pro", "X.Plangate.Status": "active", "x~plangate~payer": "user:user_1" };
 
 /** What is behind the proxies: it tells what it was sent. */
 async function backend() {
@@ -139,14 +162,6 @@ async function backend() {
   });
   await once(server.listen(0, "127.0.0.1"), "listening");
   return server;
-}
-
-async function freePort() {
-  const server = createServer();
-  await once(server.listen(0, "127.0.0.1"), "listening");
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 /** Runs until something listens on the port. */
@@ -236,17 +251,18 @@ for (const [name, proxy] of Object.entries(PROXIES)) {
     };
 
     test("what is not gated is served to everybody, without a word of who they are", async () => {
-      const { status, body } = await get("/public", { headers: { "x-plangate-user": paid, "X-PlanGate-Plan": "pro" } });
+      const { status, body } = await get("/public", { headers: { "x-plangate-user": paid, "X-PlanGate-Plan": "pro", ...MISSPELLED } });
       assert.deepEqual([status, body.url], [200, "/public"]);
-      for (const header of Object.keys(body.headers)) assert.ok(!header.startsWith("x-plangate-"), header);
+      for (const header of Object.keys(body.headers)) assert.doesNotMatch(header, /plangate/);
     });
 
     test("the entitled get through, with their body, and the server behind learns who they are", async () => {
-      const claimed = { "x-plangate-user": free, "x-plangate-org": org, "X-Plangate-Status": "trialing" };
+      const claimed = { "x-plangate-user": free, "x-plangate-org": org, "X-Plangate-Status": "trialing", ...MISSPELLED };
       const { status, headers, body } = await get("/reports/1?x=%20y", { method: "POST", body: "hello", headers: { ...bearer(paid), ...claimed } });
       assert.deepEqual([status, body.url, body.method, body.body], [200, "/reports/1?x=%20y", "POST", "hello"]);
       assert.deepEqual([body.headers["x-plangate-user"], body.headers["x-plangate-plan"], body.headers["x-plangate-status"]], [paid, "pro", "active"]);
       assert.equal(body.headers["x-plangate-org"] ?? "", "", "there is no organization, whatever the client says");
+      for (const header of Object.keys(body.headers)) assert.ok(!header.includes("plangate") || header.startsWith("x-plangate-"), header);
       assert.match(headers.get("cache-control"), /no-store/);
     });
 
@@ -277,6 +293,8 @@ test("Traefik's labels ask the same question, and let nobody say who they are", 
   const middleware = "http.middlewares.plangate-pro.forwardauth";
   assert.equal(labels[`${middleware}.address`], "https://plangate.example.com/v1/gate?plan=pro");
   assert.equal(labels[`${middleware}.trustForwardHeader`], "false");
-  assert.equal(labels[`${middleware}.authResponseHeadersRegex`], "^X-Plangate-");
+  const removed = new RegExp(labels[`${middleware}.authResponseHeadersRegex`]);
+  for (const name of ["X-Plangate-User", "X_plangate_user", ...Object.keys(MISSPELLED)]) assert.match(name, removed);
+  for (const name of ["X-Plan", "X-Plangates", "My-X-Plangate-User"]) assert.doesNotMatch(name, removed);
   assert.ok(labels["http.routers.reports.middlewares"].split(",").includes("plangate-pro"));
 });

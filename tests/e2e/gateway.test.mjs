@@ -7,7 +7,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { condition, part } from "../../src/edge/content.js";
+import { condition, fold, part } from "../../src/edge/content.js";
 import { API_KEY, Plangate, itemEvent, newUser, token } from "./harness.mjs";
 
 const GATES = [
@@ -16,6 +16,7 @@ const GATES = [
   { path: "/reports/*", plan: "pro", upgrade_url: "/pricing" },
   { path: "/résumés/*", plan: "pro" },
   { path: "/members.html", plan: "pro" },
+  { path: "/σύλλογος.html", plan: "pro" },
   { path: "/files/*.pdf", feature: "export" },
   { path: "/*", public: true },
 ];
@@ -26,11 +27,11 @@ const [paid, free] = [newUser(), newUser()];
 const bearer = (user) => ({ authorization: `Bearer ${token(user)}` });
 
 /** A request with a path that `fetch` would change first. */
-async function raw(plangate, target, headers = {}, method = "GET") {
+async function raw(plangate, target, headers = {}, method = "GET", body = "") {
   const { hostname, port } = plangate.url;
   const socket = connect(Number(port), hostname);
   const lines = Object.entries({ host: `${hostname}:${port}`, connection: "close", ...headers }).map(([name, value]) => `${name}: ${value}\r\n`);
-  socket.write(Buffer.from(`${method} ${target} HTTP/1.1\r\n${lines.join("")}\r\n`, "latin1"));
+  socket.write(Buffer.from(`${method} ${target} HTTP/1.1\r\n${lines.join("")}\r\n${body}`, "latin1"));
   let answer = "";
   socket.setEncoding("latin1").on("data", (text) => (answer += text));
   await once(socket, "close");
@@ -82,7 +83,7 @@ describe("an origin", () => {
   const last = () => seen.at(-1);
 
   test("the entitled get the content and no cache may keep it; the origin learns who they are, from nobody else", async () => {
-    const claimed = { "x-plangate-user": free, "X-Plangate-Org": "org_1", "x_plangate_plan": "x", "X-PlanGate_Anything": "y" };
+    const claimed = { "x-plangate-user": free, "X-Plangate-Org": "org_1", "x_plangate_plan": "x", "X-PlanGate_Anything": "y", "X.Plangate.Status": "z", "x~plangate!reason": "z" };
     const yes = await get("/reports/a%20b?x=%2F..%2f&y=1", { ...bearer(paid), ...claimed });
     assert.deepEqual([yes.status, yes.text], [200, "CONTENT"]);
     uncached(yes);
@@ -91,7 +92,7 @@ describe("an origin", () => {
     assert.match(yes.headers.get("vary"), /Accept-Encoding/);
     assert.match(yes.headers.get("x-request-id"), /./);
     assert.equal(last().url, "/reports/a%20b?x=%2F..%2f&y=1");
-    const told = Object.entries(last().headers).filter(([name]) => /^x[-_]plangate/i.test(name)).map(([name]) => name).sort();
+    const told = Object.entries(last().headers).filter(([name]) => name.includes("plangate")).map(([name]) => name).sort();
     assert.deepEqual(told, ["x-plangate-payer", "x-plangate-plan", "x-plangate-reason", "x-plangate-status", "x-plangate-user", "x-plangate-valid-until"]);
     assert.equal(last().headers["x-plangate-user"], paid);
     assert.equal(last().headers["x-forwarded-host"], plangate.url.host);
@@ -116,6 +117,14 @@ describe("an origin", () => {
     assert.equal((await get("/files/a.pdf", bearer(free))).status, 403);
     assert.equal((await get("/files/a.pdf", bearer(paid))).status, 200);
     assert.equal(seen.length, before + 1, "the origin was asked once, by the entitled");
+  });
+
+  test("nobody says by a header that another path was meant", async () => {
+    const names = ["X-Original-URL", "x_original_url", "X.Rewrite.URL", "X-Rewrite-Url", "X-Original-URI", "X-Forwarded-Uri", "x-forwarded-path", "X-Script-Name"];
+    const others = ["x-forwarded-prefix-of-mine", "x-original-urls", "x-script", "my-x-original-url"];
+    await get("/open/1", Object.fromEntries([...names, ...others].map((name) => [name, "/reports/1"])));
+    const told = Object.entries(last().headers).filter(([, value]) => value === "/reports/1").map(([name]) => name);
+    assert.deepEqual(told.sort(), others.sort());
   });
 
   test("what is open stays as the origin has it, and our keys never get there", async () => {
@@ -143,6 +152,12 @@ describe("an origin", () => {
       assert.deepEqual([last().method, last().body], [method, "a body"]);
       assert.equal((await get("/reports/1", bearer(free), method, "a body")).status, 403);
     }
+    // A body that means nothing is left out, however it is sent.
+    for (const method of ["GET", "HEAD"]) for (const [framing, body] of [[{ "content-length": "2" }, "hi"], [{ "transfer-encoding": "chunked" }, "2\r\nhi\r\n0\r\n\r\n"]]) {
+      const { status } = await raw(plangate, "/reports/1", { ...bearer(paid), ...framing }, method, body);
+      const { "content-length": length, "transfer-encoding": coding } = last().headers;
+      assert.deepEqual([status, last().method, last().body, length ?? "0", coding], [200, method, "", "0", undefined], JSON.stringify(framing));
+    }
     const moved = await get("/reports/moved", bearer(paid));
     assert.deepEqual([moved.status, moved.headers.get("location")], [302, "https://elsewhere.example/"]);
     assert.equal((await get("/reports/broken", bearer(paid))).status, 500);
@@ -164,7 +179,7 @@ describe("an origin", () => {
       "/reports%2f1", "/reports%252f1", "/%2572eports/1", "/reports%3f/1", "/reports%23/1", "/reports\\1", "/%ef%bd%92eports/1", "/r%C3%A9sum%C3%A9s/1",
       "/re%CC%81sume%CC%81s/1", "/R%C3%89SUM%C3%89S/1", "/members.html", "/members", "/members/", "/MEMBERS.HTML", "/members/index.html", "/files/a.pdf", "/files/A.PDF",
       "/files/a.pdf.", "/files/a.pdf;x", "/files/a.pdf::$DATA", "/reports#", "/reports/1#/open", "/reports?/open", "/open/%c0%ae%c0%ae/reports/1", "/open/\xe9", "/reports/%ff",
-      "/%E2%84%AAreports/..%E2%80%A5/reports", "http://127.0.0.1/reports/1", "http://127.0.0.1/open/../reports/1",
+      "/members.html/x", "/files/a.pdf/x", "/index.php/reports/1", "/%E2%84%AAreports/..%E2%80%A5/reports", "http://127.0.0.1/reports/1", "http://127.0.0.1/open/../reports/1",
     ];
     for (const path of closed) {
       const before = seen.length;
@@ -258,6 +273,13 @@ describe("a bucket", () => {
     }
     assert.equal((await get("/reports/nothing", bearer(paid))).status, 404);
     assert.equal((await get("/elsewhere/x", bearer(paid))).body.code, "not_found");
+    // R2 names nothing by more than 1,024 bytes, and throws when it is asked for it.
+    for (const name of ["a".repeat(1019), "a".repeat(1020), "é".repeat(510), `${"a".repeat(1010)}/`, "a".repeat(5000)]) {
+      for (const headers of [{}, { range: "bytes=0-1" }]) {
+        const answer = await get(encodeURI(`/open/${name}`), headers);
+        assert.deepEqual([answer.status, answer.body.code], [404, "not_found"], name);
+      }
+    }
     const open = await get("/open/x");
     assert.deepEqual([open.status, open.text, open.headers.get("cache-control")], [200, TEXT, "public, max-age=9"]);
     assert.equal((await get("/open/x", {}, "POST")).headers.get("allow"), "GET, HEAD");
@@ -269,6 +291,12 @@ describe("a bucket", () => {
       ["bytes=-1", 0, "none"], ["bytes=5-2", 10, undefined], ["bytes=-", 10, undefined], ["bytes=+1-2", 10, undefined], ["bytes=a-b", 10, undefined], [null, 10, undefined],
       ["bytes=99999999999999999999-", 10, "none"],
     ]) assert.deepEqual(part(header, size), expected, `${header} of ${size}`);
+    // A server may always answer the whole. What is long is not even looked at, as looking would take time.
+    for (const spaces of [" ", "\t"]) {
+      assert.deepEqual(part(`bytes=2${spaces.repeat(90)}-3`, 10), [2, 3]);
+      assert.deepEqual(part(`bytes=2-3${spaces.repeat(91)}`, 10), [2, 3]);
+      assert.equal(part(`bytes=2-3${spaces.repeat(92)}`, 10), undefined);
+    }
     for (let size = 0; size < 8; size += 1) {
       for (let a = 0; a < 10; a += 1) for (let b = 0; b < 10; b += 1) for (const header of [`bytes=${a}-${b}`, `bytes=${a}-`, `bytes=-${b}`]) {
         const found = part(header, size);
@@ -291,14 +319,13 @@ describe("static assets", () => {
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), "plangate-assets-"));
     for (const name of ["reports", "open"]) mkdirSync(join(folder, name));
-    for (const [name, text] of Object.entries({ "index.html": "<p>home", "members.html": "<p>members", "reports/index.html": "<p>reports", "reports/a.txt": "0123456789", "open/a.txt": "open" })) {
+    for (const [name, text] of Object.entries({ "index.html": "<p>home", "members.html": "<p>members", "σύλλογος.html": "<p>club", "reports/index.html": "<p>reports", "reports/a.txt": "0123456789", "open/a.txt": "open" })) {
       writeFileSync(join(folder, name), text);
     }
-    plangate = await Plangate.start({
-      bindings: BINDINGS, more: { assets: { directory: folder, binding: "ASSETS", routerConfig: { has_user_worker: true, invoke_user_worker_ahead_of_assets: true } } },
-    });
+    plangate = await Plangate.start({ bindings: BINDINGS, more: { assets: assets() } });
     await plangate.delivered(itemEvent(paid));
   });
+  const assets = (assetConfig) => ({ directory: folder, binding: "ASSETS", assetConfig, routerConfig: { has_user_worker: true, invoke_user_worker_ahead_of_assets: true } });
   after(async () => {
     await plangate?.stop();
     rmSync(folder, { recursive: true, force: true });
@@ -306,7 +333,7 @@ describe("static assets", () => {
   const get = (path, headers = {}, method = "GET") => plangate.request(method, path, { headers });
 
   test("are served to those entitled, and kept by no cache", async () => {
-    for (const [path, text] of [["/reports/a.txt", "0123456789"], ["/reports/", "<p>reports"], ["/members", "<p>members"]]) {
+    for (const [path, text] of [["/reports/a.txt", "0123456789"], ["/reports/", "<p>reports"], ["/members", "<p>members"], ["/%CF%83%CF%8D%CE%BB%CE%BB%CE%BF%CE%B3%CE%BF%CF%82", "<p>club"]]) {
       const yes = await get(path, bearer(paid));
       assert.deepEqual([yes.status, yes.text], [200, text], path);
       uncached(yes);
@@ -328,8 +355,39 @@ describe("static assets", () => {
   test("what is open is open, and what is not there is the assets' own answer", async () => {
     assert.deepEqual([(await get("/")).text, (await get("/open/a.txt")).text], ["<p>home", "open"]);
     assert.equal((await get("/open/nothing")).status, 404);
+    assert.equal((await get("/members.html/x")).status, 404, "they run no files, so this is no spelling of one");
     assert.equal((await get("/open/a.txt", {}, "DELETE")).status, 405);
   });
+
+  test("an index is its folder, however the assets spell it", async (t) => {
+    for (const html_handling of ["auto-trailing-slash", "force-trailing-slash", "drop-trailing-slash", "none"]) {
+      const one = await Plangate.start({ bindings: { GATES: [{ path: "/reports", plan: "pro" }, { path: "/*", public: true }] }, more: { assets: assets({ html_handling }) } });
+      t.after(() => one.stop());
+      await one.delivered(itemEvent(paid));
+      const spellings = ["", "/", "/index", "/index/", "/index.html", "/index.html/", "/INDEX/"].map((ending) => `/reports${ending}`);
+      const answers = await Promise.all(spellings.map(async (path) => [path, (await one.request("GET", path)).status]));
+      assert.deepEqual(answers, spellings.map((path) => [path, 401]), html_handling);
+      const served = await Promise.all(spellings.map(async (path) => (await one.request("GET", path, { headers: bearer(paid) })).text));
+      assert.ok(served.includes("<p>reports"), html_handling);
+    }
+  });
+});
+
+test("every letter is one in all its cases and forms, whatever stands beside it", () => {
+  for (let code = 1; code < 0x11_0000; code += 1) {
+    const letter = String.fromCodePoint(code);
+    // What is assigned to nothing has neither cases nor forms.
+    if (/[\p{Cn}\p{Co}\p{Cs}]/u.test(letter)) continue;
+    for (const text of [letter, `Σ${letter}Σ`]) {
+      const folded = fold(text);
+      for (const other of [folded, text.toLowerCase(), text.toUpperCase(), text.normalize("NFC"), text.normalize("NFD"), text.normalize("NFKD")]) {
+        if (fold(other) !== folded) assert.fail(`U+${code.toString(16)}: ${other}`);
+      }
+      for (const [before, after] of [["/", ""], ["/σ/", ".html"], ["/a/", "/index.html"], ["/", "*"]]) {
+        if (fold(before + text + after) !== before + folded + after) assert.fail(`U+${code.toString(16)} in ${before}…${after}`);
+      }
+    }
+  }
 });
 
 test("rules that cannot be used serve nothing, and say so", async (t) => {

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { test } from "node:test";
 import { sendAll } from "../../bench/lib/load.mjs";
 import { Store, Worker } from "../../bench/lib/processes.mjs";
-import { API_KEY, BINDINGS, itemEvent, newUser, sign } from "./harness.mjs";
+import { API_KEY, BINDINGS, KEYS, itemEvent, jwk, newUser, sign, token } from "./harness.mjs";
 
 const ASKED = 100;
 const MAX_LOOKS = 1_000;
@@ -92,7 +92,50 @@ test("what a webhook stored reaches KV, though its sender hung up", { timeout: 6
   await sendAll(worker.url, Array(10).fill({ path: "/openapi.json" }), ({ status }) => assert.equal(status, 200), { concurrency: 1 });
   gate.resolve();
 
-  for (let look = 0; (await store.kv.list()).keys.length === 0; look += 1) assert.ok(look < 100, "there is no copy");
+  for (let look = 0; (await store.kv.list()).keys.length === 0; look += 1) assert.ok(look < MAX_LOOKS, "there is no copy");
   const { results } = await store.d1.prepare("SELECT outcome FROM deliveries").all();
   assert.deepEqual(results, [{ outcome: "stored" }]);
+});
+
+test("the keys of session tokens are fetched to the end, though who began it hung up", { timeout: 60_000 }, async (t) => {
+  const store = await Store.start();
+  t.after(() => store.stop());
+  const [gate, arrived] = [Promise.withResolvers(), Promise.withResolvers()];
+  let asked = 0;
+  const keys = createServer((_, answer) => {
+    asked += 1;
+    arrived.resolve();
+    gate.promise.then(() => answer.end(JSON.stringify({ keys: [jwk(KEYS.publicKey, "ins_test")] })));
+  }).listen(0, "127.0.0.1");
+  await once(keys, "listening");
+  const internet = new URL(`http://127.0.0.1:${keys.address().port}`);
+  const { CLERK_JWT_KEY, ...others } = texts;
+  const bindings = { ...others, CLERK_SECRET_KEY: "sk_test_x", CLERK_API_URL: internet.origin };
+  const worker = await Worker.start({ name: "plangate", modules, bindings, store, internet, v8Flags: ["--expose-gc"] });
+  t.after(async () => {
+    keys.closeAllConnections();
+    keys.close();
+    await worker.stop();
+  });
+  const check = () => ({ path: "/v1/check?plan=pro", headers: { authorization: `Bearer ${token(newUser())}` } });
+  const get = async (path) => {
+    let text;
+    await sendAll(worker.url, [{ path }], (answer) => (text = answer.text));
+    return text;
+  };
+
+  const { path, headers } = check();
+  const call = request(new URL(path, worker.url), { headers, agent: false });
+  call.on("error", () => {});
+  call.end();
+  await arrived.promise;
+  call.socket.resetAndDestroy();
+  await sendAll(worker.url, Array(10).fill({ path: "/openapi.json" }), ({ status }) => assert.equal(status, 200), { concurrency: 1 });
+  gate.resolve();
+  for (let look = 0; Number(await get("/panic-probe?waits")) > 0; look += 1) {
+    assert.ok(look < MAX_LOOKS, "it waits for nothing any more");
+    await get("/collect");
+  }
+  await sendAll(worker.url, [check()], ({ status }) => assert.equal(status, 200));
+  assert.equal(asked, 1);
 });

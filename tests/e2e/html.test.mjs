@@ -105,6 +105,27 @@ describe("the plain HTML example", { skip: EXECUTABLE === null && "there is no C
     });
   });
 
+  test("a page that the back button brings back asks again", async () => {
+    const user = newUser();
+    const forward = browser;
+    // Playwright's own default is a browser without the cache of whole pages.
+    browser = await chromium.launch({ executablePath: EXECUTABLE, args: BROWSER_OPTIONS, ignoreDefaultArgs: ["--disable-back-forward-cache"] });
+    try {
+      await withPage({ user }, async (page, open) => {
+        await open();
+        await says(page, "Exporting is part of Pro.");
+        await page.goto(`${origin}/app.js`);
+        await plangate.delivered(itemEvent(user));
+        await page.goBack({ waitUntil: "commit" });
+        await page.waitForSelector("#export:visible");
+        assert.deepEqual(await mounted(page), [["user button", null]]);
+      });
+    } finally {
+      await browser.close();
+      browser = forward;
+    }
+  });
+
   test("where nobody answers, nothing is sold and nothing is given", () =>
     withPage({ user: newUser() }, async (page, open) => {
       await page.route(`${plangate.url.origin}/**`, (route) => route.abort());

@@ -70,6 +70,11 @@ test("an unusable question is 400 and says why", async () => {
     problem(await post(body), 400, "invalid_request");
   }
   problem(await post(`{"plan":"${"x".repeat(70_000)}"}`), 413, "payload_too_large");
+  // Somebody who pays and asks so for a plan that nobody has would be told yes: they have some plan.
+  await plangate.delivered(itemEvent(user));
+  const beside = await plangate.request("POST", "/v1/check?plan=enterprise", { headers: { authorization: `Bearer ${token(user)}` }, body: "{}" });
+  problem(beside, 400, "invalid_request");
+  assert.match(beside.body.detail, /no query/);
 });
 
 test("plans include plans, give features and limits, and unknown names are named", async () => {
@@ -136,6 +141,24 @@ test("health shows bindings, migrations and the last delivery", async () => {
   assert.ok(body.providers.clerk.deliveries.stored >= 1);
 });
 
+test("a database that lacks a migration is not migrated, and one that has later ones will do", async (t) => {
+  const own = await Plangate.start();
+  t.after(() => own.stop());
+  const d1 = await own.d1();
+  const health = async () => {
+    const { status, body } = await own.request("GET", "/healthz");
+    return [status, body.status, body.migrations.applied];
+  };
+  const [, , latest] = await health();
+  assert.deepEqual(await health(), [200, "ok", latest]);
+  await d1.prepare("INSERT INTO d1_migrations (name) VALUES ('9999_of_a_worker_to_come.sql')").run();
+  assert.deepEqual(await health(), [200, "ok", "9999_of_a_worker_to_come.sql"]);
+  await d1.prepare("DELETE FROM d1_migrations WHERE name >= ?").bind(latest).run();
+  const [status, word, applied] = await health();
+  assert.deepEqual([status, word], [503, "not_migrated"]);
+  assert.ok(applied < latest);
+});
+
 test("with nothing set, every setting that is needed is named at once, and no value ever", async (t) => {
   const bare = await Plangate.start({ bindings: { CLERK_WEBHOOK_SIGNING_SECRET: undefined, CLERK_JWT_KEY: undefined, API_KEYS: undefined } });
   t.after(() => bare.stop());
@@ -149,6 +172,20 @@ test("with nothing set, every setting that is needed is named at once, and no va
   for (const name of needed) {
     for (const text of [hook.body.detail, check.body.detail, JSON.stringify(health.body.settings.missing)]) assert.match(text, name);
   }
+});
+
+test("a provider without a secret says which, where nothing else is wrong", async () => {
+  const answer = await plangate.request("POST", "/webhooks/stripe", { body: "{}" });
+  problem(answer, 503, "provider_not_configured");
+  assert.equal(answer.body.detail, "STRIPE_WEBHOOK_SECRET is not set");
+});
+
+test("a server key that is there and unusable is not said to be missing", async (t) => {
+  const short = await Plangate.start({ bindings: { API_KEYS: "hush" } });
+  t.after(() => short.stop());
+  const answer = await short.request("GET", "/v1/check", { headers: { authorization: "Bearer hush" } });
+  problem(answer, 401, "invalid_api_key");
+  assert.equal(answer.body.detail, "it is none of API_KEYS");
 });
 
 test("unusable settings are named without their values, and what is right works on", async (t) => {

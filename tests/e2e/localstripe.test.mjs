@@ -187,8 +187,9 @@ class LocalStripe {
   static async start() {
     const self = new LocalStripe();
     const script = fileURLToPath(new URL("localstripe/serve.py", import.meta.url));
+    // It counts months in its own time zone, where one may have an hour less.
     // In a group of its own, so that all of it can be ended. It also ends by itself when its stdin is closed, by whatever end of ours.
-    self.process = spawn(localstripe.python, [script, String(BEHIND_SECS)], { detached: true, stdio: ["pipe", "pipe", "pipe"] });
+    self.process = spawn(localstripe.python, [script, String(BEHIND_SECS)], { detached: true, env: { ...process.env, TZ: "UTC" }, stdio: ["pipe", "pipe", "pipe"] });
     self.errors = "";
     self.process.stderr.on("data", (chunk) => (self.errors += chunk));
     self.exited = once(self.process, "exit");

@@ -35,16 +35,35 @@ test("neither a duplicate nor news of a person writes a KV copy, an ignored even
   assert.deepEqual(await hook(delivery, "duplicate"), { d1_batch: 1, d1_statement: 1 }, "and now does");
   assert.deepEqual(await hook(sign(event("session.created", { id: "sess_1" })), "ignored"), { d1_batch: 1, d1_statement: 1 });
   assert.deepEqual(await hook(sign(event("user.updated", { object: "user", id: user })), "stored"), { d1_batch: 1, d1_statement: 2 });
-  for (const expected of [{ d1_query: 1, d1_statement: 1 }, {}, {}]) {
-    const forged = await plangate.request("POST", "/webhooks/clerk", { ...delivery, body: `${delivery.body} ` });
-    assert.equal(forged.status, 400);
-    assert.deepEqual(operations(forged), expected);
-  }
+  const now = Date.now();
+  const forged = async (later) => {
+    const headers = { ...delivery.headers, "x-test-now": String(now + later) };
+    const answer = await plangate.request("POST", "/webhooks/clerk", { headers, body: `${delivery.body} ` });
+    assert.equal(answer.status, 400);
+    return operations(answer);
+  };
+  for (const [later, expected] of [[0, { d1_query: 1, d1_statement: 1 }], [1, {}], [9_999, {}]]) assert.deepEqual(await forged(later), expected);
   const logged = () => plangate.logs.filter(({ message }) => /failed to verify delivery/.test(message)).length;
   assert.equal(logged(), 1, "nor are they logged one by one");
-  const later = { "x-test-clock": String(10_001) };
-  assert.equal((await plangate.request("POST", "/webhooks/clerk", { headers: { ...delivery.headers, ...later }, body: `${delivery.body} ` })).status, 400);
+  await forged(10_000);
   assert.equal(logged(), 2);
+});
+
+test("asking for the health writes no more often what was refused, and shows all of it", async () => {
+  await plangate.restart();
+  const before = (await plangate.request("GET", "/healthz")).body.providers.clerk.rejections.invalid_signature?.count ?? 0;
+  const forged = { ...sign(itemEvent(newUser())), body: "{}" };
+  const written = [];
+  for (let n = 1; n <= 4; n++) {
+    const clock = { "x-test-clock": String(n < 4 ? 20_000 : 30_001), "x-test-faults": "rows" };
+    await plangate.request("POST", "/webhooks/clerk", { headers: { ...forged.headers, ...clock }, body: forged.body });
+    const health = await plangate.request("GET", "/healthz", { headers: clock });
+    written.push(operations(health).rows_written);
+    assert.equal(health.body.providers.clerk.rejections.invalid_signature.count, before + n);
+  }
+  assert.deepEqual(written, [0, 0, 0, 0], "they are handed over with a delivery, once in ten seconds");
+  // With a clock that is right.
+  await plangate.restart();
 });
 
 test("a forged, an expired and a missing token cost nothing", async () => {
@@ -109,9 +128,17 @@ test("an explanation costs a query for the facts and one for each payer's events
 test("entitlements are read from D1 once a second at most", async () => {
   const user = newUser();
   await hook(sign(itemEvent(user)), "stored");
-  const ask = () => plangate.request("GET", `/v1/entitlements?user_id=${user}`, { headers: { authorization: `Bearer ${API_KEY}` } });
+  const now = Date.now();
+  const ask = async (later) => {
+    const headers = { authorization: `Bearer ${API_KEY}`, "x-test-now": String(now + later) };
+    return operations(await plangate.request("GET", `/v1/entitlements?user_id=${user}`, { headers }));
+  };
   await plangate.restart();
-  assert.deepEqual(operations(await ask()), { d1_query: 1, d1_statement: 1 });
+  for (const [later, expected] of [[0, { d1_query: 1, d1_statement: 1 }], [1_000, {}], [1_001, { d1_query: 1, d1_statement: 1 }]]) {
+    assert.deepEqual(await ask(later), expected, `${later} ms later`);
+  }
+  // With a clock that is right.
+  await plangate.restart();
 });
 
 test("every phase of the benchmark costs the operations that the cost of plangate is reckoned from", async () => {

@@ -94,7 +94,6 @@ export class ProviderApis {
     self.sold = Object.fromEntries(Object.keys(SHOPS).map((provider) => [provider, new Map()]));
     self.requests = [];
     self.faults = [];
-    self.awaited = [];
     self.server = createServer((request, response) => self.#answer(request, response));
     await new Promise((resolve) => self.server.listen(0, "127.0.0.1", resolve));
     self.url = `http://127.0.0.1:${self.server.address().port}`;
@@ -134,18 +133,12 @@ export class ProviderApis {
     for (let n = 0; n < times; n++) this.faults.push({ pattern, how });
   }
 
-  /** Waits for the next request that fits the pattern. */
-  asked(pattern) {
-    return new Promise((resolve) => this.awaited.push({ pattern, resolve }));
-  }
-
   #answer(request, response) {
     const send = (status, body, headers = {}) => {
       response.writeHead(status, { "content-type": "application/json", ...headers });
       response.end(typeof body === "string" ? body : JSON.stringify(body));
     };
     this.requests.push(request.url);
-    for (const { pattern, resolve } of this.awaited) if (pattern.test(request.url)) resolve();
     const fault = this.faults.findIndex(({ pattern }) => pattern.test(request.url));
     if (fault >= 0) {
       const [{ how }] = this.faults.splice(fault, 1);

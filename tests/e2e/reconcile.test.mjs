@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
 import { ClerkApi } from "./clerk-api.mjs";
-import { API_KEY, DAY_MS, OTHER_SECRET, Plangate, event, eventId, item, itemEvent, newOrg, newUser, subscriptionEvent, token } from "./harness.mjs";
+import { API_KEY, DAY_MS, OTHER_SECRET, Plangate, event, eventId, item, itemEvent, newOrg, newUser, sign, subscriptionEvent, token } from "./harness.mjs";
 
 const ADMIN_TOKEN = "pga_0123456789abcdef";
 const HOUR_MS = 3_600_000;
@@ -11,7 +11,8 @@ let clerk;
 let plangate;
 before(async () => {
   clerk = await ClerkApi.start();
-  plangate = await Plangate.start({ bindings: { ...clerk.bindings, ADMIN_TOKEN }, outbound: "network" });
+  // Wrapped: what is asked after an answer is asked by the time that the answer is here.
+  plangate = await Plangate.start({ bindings: { ...clerk.bindings, ADMIN_TOKEN }, outbound: "network", wrapped: true });
 });
 beforeEach(() => {
   clerk.items.clear();
@@ -80,11 +81,18 @@ test("what is as we hold it writes nothing, and asking again at once asks nobody
   const user = newUser();
   const paid = item(user);
   await plangate.delivered(event("subscriptionItem.active", clerk.show(paid)));
-  await synced(user, "unchanged");
-  const asked = clerk.requests.length;
-  await synced(user, "recently_read");
-  assert.equal(clerk.requests.length, asked);
+  const now = Date.now();
+  const after = async (millis) => {
+    const headers = { ...bearer(API_KEY).headers, "x-test-now": String(now + millis) };
+    const { body } = await plangate.request("POST", `/v1/sync?user_id=${user}`, { headers });
+    return [body.synced[0].outcome, clerk.requests.length];
+  };
+  assert.deepEqual(await after(0), ["unchanged", 1]);
+  assert.deepEqual(await after(1_999), ["recently_read", 1]);
+  assert.deepEqual(await after(2_000), ["unchanged", 2]);
   assert.equal(await reconciled(user), 0);
+  // With a clock that is right.
+  await plangate.restart();
 });
 
 test("an end, a cancellation and a renewal that no webhook brought are found", async () => {
@@ -151,6 +159,19 @@ test("of two webhooks that tell otherwise at the same time, the provider says wh
   }
 });
 
+test("what the provider says of two webhooks reaches KV, though the copy of the second was just written", async () => {
+  const user = newUser();
+  const at = Date.now() - 1000;
+  const [right, wrong] = [-3, 10].map((days) => item(user, { at, end: Date.now() + days * DAY_MS }));
+  clerk.show(right);
+  const [first, second] = [right, wrong].map((data, n) => sign(event("subscriptionItem.updated", data, { timestamp: at + 5 }), { id: `${eventId()}_${n}` }));
+  assert.equal((await plangate.request("POST", "/webhooks/clerk", first)).body.outcome, "stored");
+  const answer = await plangate.request("POST", "/webhooks/clerk", { ...second, headers: { ...second.headers, "x-test-faults": "kv_429_of=2" } });
+  assert.deepEqual([answer.body.outcome, JSON.parse(answer.headers.get("x-test-operations")).kv_put], ["stored", 3]);
+  await plangate.restart();
+  assert.equal(await allowed(user), false, "to another isolate");
+});
+
 test("a sweep finds everything in bounded runs, goes on where it stopped, and then finds nothing", async (t) => {
   const small = await Plangate.start({ bindings: { ...clerk.bindings, ADMIN_TOKEN, RECONCILE_PAGES_PER_RUN: "2" }, outbound: "network", wrapped: true });
   t.after(() => small.stop());
@@ -214,6 +235,14 @@ test("a provider that wants to be left alone is", async () => {
   assert.equal((await sweep()).error, null);
 });
 
+test("the health shows nobody the address that is set, and the log says why it could not be asked", async (t) => {
+  const gate = await Plangate.start({ bindings: { CLERK_SECRET_KEY: "sk_test_x", CLERK_API_URL: "https://hush.test:99999", ADMIN_TOKEN } });
+  t.after(() => gate.stop());
+  assert.equal((await sweep(gate)).error, "asking clerk: it could not be reached");
+  assert.ok(!JSON.stringify(await health(gate)).includes("hush"));
+  assert.ok(gate.logs.some(({ message }) => /failed to reconcile: asking clerk: it could not be reached: .+/.test(message)));
+});
+
 test("one item that cannot be read spoils no other", async () => {
   const [user, other] = [newUser(), newUser()];
   const at = Date.now() - HOUR_MS;
@@ -235,10 +264,37 @@ test("when the API is down, a sync says so and what is held stands", async () =>
     const answer = await sync(user);
     assert.deepEqual([answer.status, answer.body.code, answer.headers.get("retry-after")], [503, "provider_unavailable", retryAfter]);
     assert.equal(await allowed(user), true);
-    // What failed is no recent reading.
-    assert.equal((await sync(user)).body.synced[0].outcome, "unknown");
+    // What failed is no recent reading, and who wants to be left alone is.
+    const again = await sync(user);
+    if (retryAfter === null) assert.equal(again.body.synced[0].outcome, "unknown");
+    else assert.deepEqual([again.status, again.body.code], [503, "provider_unavailable"]);
   }
   assert.ok(plangate.logs.every(({ message }) => !message.includes("sk_test_")));
+});
+
+test("a provider that wants to be left alone is asked for nobody's page before", async (t) => {
+  // Stripe is there as well, and has nothing to say.
+  const bindings = { ...clerk.bindings, STRIPE_SECRET_KEY: "sk_test_x", STRIPE_API_URL: clerk.url };
+  const gate = await Plangate.start({ bindings, outbound: "network", wrapped: true });
+  t.after(() => gate.stop());
+  clerk.fail(/^\/v1\/(?!users)/, { status: 404 }, 100);
+  clerk.fail(/billing\/subscription$/, { status: 429, headers: { "retry-after": "60" } });
+  const ask = async (user, ahead) => {
+    const { status, body, headers } = await gate.request("POST", `/v1/sync?user_id=${user}`, { headers: { ...bearer(API_KEY).headers, "x-test-clock": String(ahead) } });
+    return [status, body.code ?? body.synced[0].outcome, headers.get("retry-after")];
+  };
+  const toClerk = () => clerk.requests.filter((path) => path.startsWith("/v1/users")).length;
+  const user = newUser();
+  assert.deepEqual(await ask(user, 0), [503, "provider_unavailable", "60"]);
+  const asked = clerk.requests.length;
+  for (let n = 0; n < 3; n++) assert.deepEqual((await ask(user, 0)).slice(0, 2), [503, "provider_unavailable"]);
+  assert.equal(clerk.requests.length, asked, "nor is anybody else asked again at once");
+  const [status, code, secs] = await ask(newUser(), 30_000);
+  assert.deepEqual([status, code], [503, "provider_unavailable"]);
+  assert.ok(secs > 0 && secs <= 30, secs);
+  assert.equal(toClerk(), 1);
+  assert.deepEqual(await ask(user, 61_000), [200, "unknown", null]);
+  assert.equal(toClerk(), 2);
 });
 
 test("a sync is refused without who asks, for a question, and without the key of an API", async (t) => {
@@ -378,6 +434,25 @@ test("a sweep that fails for an hour, or is not run, is an alarm; one that never
   assert.deepEqual([failing.status, failing.body.status, failing.body.providers.clerk.reconcile.is_overdue], [503, "reconcile_failing", true]);
   await sweep(gate);
   assert.equal((await health(gate)).status, "ok");
+});
+
+test("a provider whose key was taken out of the settings is no alarm any more", async (t) => {
+  const gate = await Plangate.start({ bindings: { ...clerk.bindings, ADMIN_TOKEN }, outbound: "network" });
+  t.after(() => gate.stop());
+  await sweep(gate);
+  const user = newUser();
+  clerk.show(item(user, { at: Date.now() - HOUR_MS }));
+  await sweep(gate);
+  await (await gate.d1()).prepare("UPDATE kept SET value = json_set(value, '$.since', 1, '$.sound_at', 1) WHERE name = 'sweep:clerk'").run();
+  assert.equal((await health(gate)).status, "deliveries_missing");
+  const keys = Object.keys(clerk.bindings);
+  await gate.restart(Object.fromEntries(keys.map((key) => [key, undefined])));
+  const { status, providers } = await health(gate);
+  assert.deepEqual([status, providers.clerk.missed, providers.clerk.reconcile], ["ok", null, null], "nothing compares any more");
+  await gate.restart(clerk.bindings);
+  assert.equal((await health(gate)).status, "deliveries_missing");
+  await (await gate.d1()).prepare("UPDATE records SET event_id = 'msg_1' WHERE event_id LIKE 'reconciled%'").run();
+  assert.equal((await health(gate)).status, "reconcile_failing");
 });
 
 test("refused deliveries are counted by cause, and nothing of them is kept", async (t) => {

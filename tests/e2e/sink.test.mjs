@@ -2,11 +2,13 @@
 // lost when either side is killed.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { after, before, test } from "node:test";
 import { Webhook } from "standardwebhooks";
 import { DAY_MS, Plangate, event, itemEvent, newUser } from "./harness.mjs";
 
+const HOUR_MS = 3_600_000;
 const SECRET = `whsec_${randomBytes(24).toString("base64")}`;
 const OLD_SECRET = `whsec_${randomBytes(24).toString("base64")}`;
 const ADMIN_TOKEN = randomBytes(24).toString("hex");
@@ -33,12 +35,17 @@ class Receiver {
   }
   async #take(request, response) {
     let body = "";
-    for await (const part of request) body += part;
+    try {
+      for await (const part of request) body += part;
+    } catch {
+      // Who sent it was killed in the middle of it.
+      return;
+    }
     const message = new Webhook(SECRET).verify(body, request.headers);
     new Webhook(OLD_SECRET).verify(body, request.headers);
     const { data } = message;
     this.attempts.push({ id: request.headers["webhook-id"], payer: data.payer, sequence: data.sequence, message });
-    const answer = this.mode(data, this.attempts.length);
+    const answer = await this.mode(data, this.attempts.length);
     if (answer === "reset") return request.socket.destroy();
     if (answer === "silence") return;
     const newest = this.held.get(data.payer)?.sequence ?? 0;
@@ -54,7 +61,8 @@ let receiver;
 before(async () => {
   receiver = await new Receiver().listen();
   const bindings = { SINK_URL: receiver.url, SINK_SECRET: `${SECRET}, ${OLD_SECRET}`, ADMIN_TOKEN, PLANS: { pro: { features: ["api"] } } };
-  plangate = await Plangate.start({ bindings, outbound: "network" });
+  // Wrapped: what is sent after an answer is sent by the time that the answer is here.
+  plangate = await Plangate.start({ bindings, outbound: "network", wrapped: true });
 });
 after(async () => {
   await plangate.stop();
@@ -110,6 +118,22 @@ test("what changes nothing is not sent: duplicates, stale events, events about n
   assert.deepEqual(of(user).map(({ sequence, message }) => [sequence, message.data.entitlements.payers[0].deleted]), [[1, false], [4, true]]);
 });
 
+test("after the database was restored, the README's command lifts what is sent above what was", async () => {
+  receiver.mode = () => 204;
+  const user = newUser();
+  await plangate.delivered(paid(user, 1));
+  const [{ version }] = await rows(`SELECT version FROM payers WHERE payer = 'user:${user}'`);
+  await plangate.delivered(paid(user, 2, { status: "canceled" }));
+  await plangate.delivered(paid(user, 3));
+  // As it was after the first.
+  await rows(`UPDATE payers SET version = ${version} WHERE payer = 'user:${user}'`);
+  const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+  await rows(readme.match(/d1 execute DB --remote --command "(.*)"/)[1]);
+  await plangate.delivered(paid(user, 4, { status: "ended" }));
+  assert.deepEqual(of(user).map(({ sequence }) => sequence), [1, 2, 3, 1000002]);
+  assert.equal(receiver.held.get(`user:${user}`).entitlements.plan, "free_user");
+});
+
 test("one statement more with a sink, none more without", async () => {
   const count = async (target, user) => {
     const answer = await target.deliver(paid(user, 1));
@@ -127,6 +151,24 @@ test("one statement more with a sink, none more without", async () => {
     await plain.stop();
     await passing.stop();
   }
+});
+
+test("what changes while the sink's settings cannot be used waits for them", async (t) => {
+  receiver.mode = () => 204;
+  const own = await Plangate.start({ bindings: plangate.options.bindings, outbound: "network" });
+  t.after(() => own.stop());
+  const { SINK_URL, SINK_SECRET } = plangate.options.bindings;
+  const user = newUser();
+  for (const [n, unusable] of [{ SINK_SECRET: undefined }, { SINK_SECRET: "whsec_***" }, { SINK_URL: "http://sink.example.com" }].entries()) {
+    await own.restart({ SINK_URL, SINK_SECRET, ...unusable });
+    assert.equal((await own.request("GET", "/healthz")).body.status, "misconfigured");
+    await own.delivered(paid(user, n));
+  }
+  assert.deepEqual(of(user), []);
+  await own.restart({ SINK_URL, SINK_SECRET });
+  assert.equal((await (await own.mf.getWorker()).scheduled({ cron: "*/5 * * * *" })).outcome, "ok");
+  assert.deepEqual(of(user).map(({ sequence }) => sequence), [1, 2], "two rounds of a run");
+  assert.equal((await own.request("GET", "/admin/outbox", { headers: admin })).body.pending, 1);
 });
 
 test("a receiver that fails holds up one payer's order and nobody else; what it took twice it knows", async () => {
@@ -151,6 +193,21 @@ test("a receiver that fails holds up one payer's order and nobody else; what it 
   const order = of(slow).map(({ sequence }) => sequence);
   assert.deepEqual(order, order.toSorted((a, b) => a - b), "in order");
   assert.equal(receiver.held.get(`user:${slow}`).sequence, 4);
+});
+
+test("while the receiver thinks about a change nobody sends it again, nor the payer's next one", async () => {
+  const user = newUser();
+  const [asked, thought] = [Promise.withResolvers(), Promise.withResolvers()];
+  receiver.mode = ({ payer }) => (payer === `user:${user}` ? (asked.resolve(), thought.promise) : 204);
+  const first = plangate.delivered(paid(user, 1));
+  await asked.promise;
+  await plangate.delivered(paid(user, 2, { status: "past_due" }));
+  assert.equal((await (await plangate.mf.getWorker()).scheduled({ cron: "*/5 * * * *" })).outcome, "ok");
+  assert.deepEqual(of(user).map(({ sequence }) => sequence), [1]);
+  thought.resolve(204);
+  await first;
+  await drain();
+  assert.deepEqual(of(user).map(({ sequence }) => sequence), [1, 2]);
 });
 
 test("what is never taken is given up, can be seen, lets others pass, and can be replayed", async () => {
@@ -179,6 +236,29 @@ test("what is never taken is given up, can be seen, lets others pass, and can be
   assert.equal(receiver.held.get(`user:${user}`).sequence, 2, "what is older changes nothing");
   assert.deepEqual([(await outbox()).dead, (await outbox()).pending], [0, 0]);
   assert.equal((await plangate.request("GET", "/admin/outbox", { headers: {} })).status, 401);
+});
+
+test("what waits for more than an hour raises an alarm, until it is sent or the sink is taken away", async () => {
+  const user = newUser();
+  const health = async (now) => {
+    const { status, body } = await plangate.request("GET", "/healthz", { headers: now ? { "x-test-now": String(now) } : {} });
+    return [status, body.status, body.unsent_since];
+  };
+  assert.deepEqual(await health(), [200, "ok", null]);
+  receiver.mode = () => 500;
+  await plangate.delivered(paid(user, 1));
+  const [{ created_at: since }] = await rows("SELECT created_at FROM outbox");
+  const waits = new Date(since).toISOString();
+  assert.deepEqual(await health(since + HOUR_MS), [200, "ok", waits]);
+  assert.deepEqual(await health(since + HOUR_MS + 1), [503, "sink_failing", waits]);
+  const { SINK_URL } = plangate.options.bindings;
+  await plangate.restart({ SINK_URL: undefined });
+  assert.deepEqual(await health(since + HOUR_MS + 1), [200, "ok", null]);
+  await plangate.restart({ SINK_URL });
+  receiver.mode = () => 204;
+  await drain();
+  assert.deepEqual(await health(since + HOUR_MS + 1), [200, "ok", null]);
+  await plangate.restart();
 });
 
 test("an erased payer is sent no more, and a rebuild sends nothing again", async () => {

@@ -2,21 +2,28 @@
 // or lie on demand, and moves the worker's clock. The request says how; the answer tells in `x-test-operations`.
 //
 // `x-test-faults`, a comma list, for this request alone:
-//   d1                  D1 refuses; nothing is run
+//   d1                  D1 refuses; nothing is run; d1=TEXT  every batch, with this error, _ for a space
 //   d1_inside=N         the batch fails after its Nth statement, in D1, once the delivery's row is there
 //   d1_after_commit     the batch is committed and its answer lost
+//   d1_gone=TEXT        the first batch is refused with this error; d1_gone_after=TEXT  it is committed before
 //   d1_slow=MS          both before and after the batch
-//   d1_hold_before=X    the batch waits until `/test/release?X`; d1_hold_after=X does after the commit
+//   d1_hold_before=X    the batch waits until `/test/release?X`; d1_hold_after=X does after the commit, and queries after the answer
+//   d1_hold_query=X     queries alone wait after the answer
 //   kv_get              reading a copy fails;            kv_old   it is the one before
-//   kv_put              writing a copy fails;            kv_429   it fails as one write too many does
+//   kv_put              writing a copy fails;            kv_429   it fails as one write too many does; kv_429=N  the first N do
+//                       kv_429_of=N  the Nth alone does
 //   kv_lost             writing a copy seems to succeed; kv_hold=X  it waits until `/test/release?X`
 //   rows                nothing fails; the rows that statements read and wrote are counted as well
+// What the worker does after a pause of a second or more, it does at once, or, after `/test/pause?X`, upon `/test/release?X`. The
+// answer comes after it and tells of it as well.
 // `x-test-clock`, in milliseconds: the worker's clock is at least so far ahead from now on. It never goes back.
+// `x-test-now`, in milliseconds since 1970: the worker's clock stands there from now on, however long anything takes.
 import plangate from "./index.js";
 
 const realNow = Date.now.bind(Date);
 let ahead = 0;
-Date.now = () => realNow() + ahead;
+let standing;
+Date.now = () => standing ?? realNow() + ahead;
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const reached = new Set();
@@ -24,6 +31,15 @@ const released = new Set();
 async function until(set, name) {
   while (!set.has(name)) await pause(2);
 }
+
+let pauses;
+const realWait = scheduler.wait.bind(scheduler);
+scheduler.wait = async (ms) => {
+  if (ms < 1000) return realWait(ms);
+  if (pauses === undefined) return;
+  reached.add(pauses);
+  await until(released, pauses);
+};
 
 /** What each key of KV held before. */
 const before = new Map();
@@ -40,6 +56,10 @@ function wrap(env, faults, counts, eventId) {
     reached.add(name);
     await until(released, name);
   };
+  // In the words of D1.
+  const gone = (what, isFor = counts.d1_batch === 1) => {
+    if (isFor && given(what) !== undefined) throw new Error(`D1_ERROR: ${given(what).replaceAll("_", " ")}.`);
+  };
   const slow = () => given("d1_slow") && pause(Number(given("d1_slow")));
   const countRows = ({ meta }) => {
     for (const name of ["rows_read", "rows_written"]) counts[name] = (counts[name] ?? 0) + meta[name];
@@ -52,6 +72,12 @@ function wrap(env, faults, counts, eventId) {
       count("d1_statement");
       fail("d1");
       await slow();
+      if (given("d1_hold_after") !== undefined || given("d1_hold_query") !== undefined) {
+        const held = await real.raw();
+        await hold("d1_hold_after");
+        await hold("d1_hold_query");
+        return held;
+      }
       if (!faults.includes("rows")) return real.raw();
       // Rows as arrays do not come with counts.
       const answer = await real.all();
@@ -67,6 +93,8 @@ function wrap(env, faults, counts, eventId) {
       count("d1_batch");
       statements.forEach(() => count("d1_statement"));
       fail("d1");
+      gone("d1", true);
+      gone("d1_gone");
       await slow();
       await hold("d1_hold_before");
       const real = statements.map((one) => one.real);
@@ -79,6 +107,7 @@ function wrap(env, faults, counts, eventId) {
       await slow();
       await hold("d1_hold_after");
       fail("d1_after_commit");
+      gone("d1_gone_after");
       return results;
     },
   };
@@ -92,7 +121,9 @@ function wrap(env, faults, counts, eventId) {
     async put(key, value, ...args) {
       count("kv_put");
       fail("kv_put");
-      fail("kv_429", "KV PUT failed: 429 Too Many Requests");
+      const tooMany = "KV PUT failed: 429 Too Many Requests";
+      fail("kv_429", tooMany);
+      if (counts.kv_put <= Number(given("kv_429") ?? 0) || counts.kv_put === Number(given("kv_429_of"))) throw new Error(tooMany);
       if (faults.includes("kv_lost")) return;
       await hold("kv_hold");
       before.set(key, await env.ENTITLEMENTS.get(key));
@@ -106,6 +137,7 @@ function wrap(env, faults, counts, eventId) {
 async function control(url) {
   const name = url.search.slice(1);
   if (url.pathname === "/test/release") released.add(name);
+  else if (url.pathname === "/test/pause") pauses = name;
   else await until(reached, name);
   return new Response(null, { status: 204 });
 }
@@ -115,6 +147,7 @@ export default {
     const url = new URL(request.url);
     if (url.pathname.startsWith("/test/")) return control(url);
     ahead = Math.max(ahead, Number(request.headers.get("x-test-clock") ?? 0));
+    if (request.headers.has("x-test-now")) standing = Number(request.headers.get("x-test-now"));
     const faults = (request.headers.get("x-test-faults") ?? "").split(",");
     const counts = {};
     const pending = [];
@@ -125,4 +158,5 @@ export default {
     headers.set("x-test-operations", JSON.stringify(counts));
     return new Response(answer.body, { status: answer.status, headers });
   },
+  scheduled: (controller, env, context) => plangate.scheduled(controller, env, context),
 };

@@ -41,7 +41,7 @@ pub(super) async fn erase(edge: &Edge<'_>) -> Result<Reply, Failure> {
     let copy_deleted = store::delete_copy(edge.env, &asked.payer).await;
     if let Some(text) = answered.text(statements.len().saturating_sub(1), "snapshot") {
         // Not written to KV: a copy would be one more place that knows the payer.
-        isolate::remember_snapshot(&StoredSnapshot::parse(text)?.snapshot, Source::D1, edge.now);
+        isolate::remember_snapshot(&StoredSnapshot::parse(text)?.snapshot, Source::D1, false, edge.now);
     }
     let counts = ERASED.iter().enumerate().map(|(index, what)| (*what, answered.changes(index).unwrap_or_default()));
     Reply::private(&Erased { payer_sha256: digest(&asked.payer), erased: ordered::map(counts), copy_deleted })
