@@ -89,7 +89,7 @@ pub fn run(args: &Args) -> Result<Answer, Failure> {
 /// Listens on both addresses of `localhost`: a browser may take either.
 fn listen(port: u16) -> Result<Vec<TcpListener>, Failure> {
     let taken = |error: &std::io::Error| {
-        Failure::No(match error.kind() {
+        usage(match error.kind() {
             ErrorKind::AddrInUse => {
                 format!("port {port} is in use; stop what listens there, or choose another: --port")
             }
@@ -215,7 +215,7 @@ impl Server {
             _ => return Reply::problem(405, "not with this method"),
         };
         done.unwrap_or_else(|failure| match failure {
-            Failure::No(sentence) | Failure::Usage(sentence) => Reply::problem(500, &sentence),
+            Failure::NoAnswer(sentence) | Failure::Usage(sentence) => Reply::problem(500, &sentence),
             Failure::NobodyReads => Reply::problem(500, "stdout is closed"),
         })
     }

@@ -10,7 +10,7 @@ use crate::{moment, print, send};
 
 /// Explain an answer of the worker: its rule, the records and events behind it, and when it changes by itself.
 ///
-/// Exit code 0 is allowed, 1 is not. `*` marks what decided.
+/// Exit code 0 is allowed, 1 is not, 3 is no usable answer. `*` marks what decided.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   plangate explain --user user_1 --plan pro --at 2026-12-01T00:00:00Z")]
@@ -40,7 +40,7 @@ pub struct Args {
 }
 
 /// 1. Makes the question (2: nobody to ask about, no key, no address).
-/// 2. Asks (1: no answer, or not 200).
+/// 2. Asks (3: no answer, or not 200).
 /// 3. Prints the explanation (0 allowed, 1 not).
 pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
     // 1.
@@ -62,10 +62,9 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
             print::line(&send::status_line(answer.status))?;
             print::line(&format!("  {}", answer.body.trim_end().replace('\n', "\n  ")))?;
         }
-        return Ok(Answer::No);
+        return if answer.is_of_plangate() { Ok(Answer::Unusable) } else { Err(send::no_plangate(&args.url)) };
     }
-    let explanation: Explanation = serde_json::from_str(&answer.body)
-        .map_err(|error| Failure::No(format!("{} answered something else ({error}); check --url", args.url)))?;
+    let explanation: Explanation = serde_json::from_str(&answer.body).map_err(|_| send::no_plangate(&args.url))?;
     if json {
         print::line(answer.body.trim_end())?;
     } else {
@@ -93,7 +92,8 @@ impl Args {
         };
         let first = key.split(',').map(str::trim).find(|key| !key.is_empty()).map(str::to_owned);
         let key = first.ok_or_else(|| {
-            usage("there is no server key; give --api-key, or set API_KEYS in the environment or in `.dev.vars`")
+            let place = LocalSettings::place();
+            usage(format!("there is no server key; give --api-key, or set API_KEYS in the environment or in `{place}`"))
         })?;
         if key.bytes().all(|byte| byte.is_ascii_graphic()) {
             Ok(key)

@@ -7,16 +7,18 @@ pub enum Answer {
     Yes,
     /// Exit code 1. What it says stands on stdout.
     No,
+    /// Exit code 3: something answered, but not the question. What it said stands on stdout.
+    Unusable,
 }
 
 /// A command that was not carried out. Each text is one lowercase sentence that says what to do, without a secret.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Failure {
-    /// Exit code 1: the world said no (nothing answers, the database fails).
-    No(String),
+    /// Exit code 3: there is no usable answer (nobody is there, or somebody else; the database fails).
+    NoAnswer(String),
     /// Exit code 2: what was given cannot be used.
     Usage(String),
-    /// Exit code 1, and not a word: whoever read our output stopped (`plangate simulate … | head`).
+    /// Exit code 3, and not a word: whoever read our output stopped (`plangate simulate … | head`).
     NobodyReads,
 }
 

@@ -22,7 +22,7 @@ pub fn fresh(prefix: &str) -> Result<String, Failure> {
     let mut bytes = [0; ID_CHARS / 2];
     SystemRandom::new()
         .fill(&mut bytes)
-        .map_err(|_| Failure::No("the system gives no random numbers; try again".into()))?;
+        .map_err(|_| Failure::NoAnswer("the system gives no random numbers; try again".into()))?;
     Ok(format!("{prefix}{}", hex(&bytes)))
 }
 

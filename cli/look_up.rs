@@ -11,6 +11,7 @@ const FILE: &str = ".dev.vars";
 /// What is set here.
 pub struct LocalSettings {
     file: BTreeMap<String, String>,
+    has_file: bool,
 }
 
 impl LocalSettings {
@@ -20,16 +21,38 @@ impl LocalSettings {
     /// When it is there and cannot be read.
     pub fn read() -> Result<Self, Failure> {
         match std::fs::read_to_string(FILE) {
-            Ok(text) => Ok(Self { file: parse_dotenv(&text) }),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self { file: BTreeMap::new() }),
-            Err(error) => Err(usage(format!("`{FILE}` cannot be read ({error}); mend it or move it away"))),
+            Ok(text) => Ok(Self { file: parse_dotenv(&text), has_file: true }),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self { file: BTreeMap::new(), has_file: false }),
+            Err(error) => Err(usage(format!("`{}` cannot be read ({error}); mend it or move it away", Self::place()))),
         }
+    }
+
+    /// Where the file is looked for, in full: the program may run in another folder than its user thinks.
+    pub fn place() -> String {
+        std::path::absolute(FILE).map_or_else(|_| FILE.to_owned(), |path| path.display().to_string())
+    }
+
+    /// Whether there is a file.
+    pub fn has_file(&self) -> bool {
+        self.has_file
     }
 
     /// A setting; the environment comes first, and an empty one counts as nothing.
     pub fn value(&self, name: &str) -> Option<String> {
-        let from_environment = std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-        from_environment.or_else(|| self.file.get(name).filter(|value| !value.trim().is_empty()).cloned())
+        Self::in_environment(name).or_else(|| self.in_file(name))
+    }
+
+    /// A setting from where this other one is, the environment or the file: what belongs together is set together.
+    pub fn value_beside(&self, name: &str, other: &str) -> Option<String> {
+        if Self::in_environment(other).is_some() { Self::in_environment(name) } else { self.in_file(name) }
+    }
+
+    fn in_environment(name: &str) -> Option<String> {
+        std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+    }
+
+    fn in_file(&self, name: &str) -> Option<String> {
+        self.file.get(name).filter(|value| !value.trim().is_empty()).cloned()
     }
 }
 

@@ -5,7 +5,8 @@
 //! that the worker runs. Out of scope: anything that decides; nothing here knows what a status grants.
 //!
 //! Only this program reads the clock and prints. What a command answers goes to stdout; an error is one sentence on
-//! stderr. Exit codes: 0 yes, 1 no, 2 the command cannot be carried out as it was given.
+//! stderr. Exit codes: 0 yes, 1 no, 2 the command cannot be carried out as it was given, 3 there is no usable answer. A
+//! script that asks a worker which is down must not take that for a no.
 
 // `json!` goes one level deeper for every field, and a Clerk user has many.
 #![recursion_limit = "256"]
@@ -50,7 +51,12 @@ use self::failure::{Answer, Failure};
 ///
 /// Secrets are read from the environment or from `.dev.vars` in the working directory, and never printed.
 #[derive(Parser)]
-#[command(name = "plangate", version, arg_required_else_help = true)]
+#[command(
+    name = "plangate",
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 yes, 1 no, 2 misuse, 3 no usable answer (no worker, or not its answer to this question)"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -81,10 +87,11 @@ fn main() -> ExitCode {
     };
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
-        Ok(Answer::No) | Err(Failure::NobodyReads) => ExitCode::from(1),
-        Err(Failure::No(sentence)) => {
+        Ok(Answer::No) => ExitCode::from(1),
+        Ok(Answer::Unusable) | Err(Failure::NobodyReads) => ExitCode::from(3),
+        Err(Failure::NoAnswer(sentence)) => {
             print::complain(&sentence);
-            ExitCode::from(1)
+            ExitCode::from(3)
         }
         Err(Failure::Usage(sentence)) => {
             print::complain(&sentence);

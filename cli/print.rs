@@ -14,7 +14,7 @@ pub fn line(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
         ErrorKind::BrokenPipe => Failure::NobodyReads,
-        _ => Failure::No(format!("stdout cannot be written ({error}); check where it is redirected to")),
+        _ => Failure::NoAnswer(format!("stdout cannot be written ({error}); check where it is redirected to")),
     })
 }
 
@@ -24,7 +24,7 @@ pub fn line(text: &str) -> Result<(), Failure> {
 /// As [`line`].
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value)
-        .map_err(|error| Failure::No(format!("the answer cannot be written as JSON ({error}); report this")))?;
+        .map_err(|error| Failure::NoAnswer(format!("the answer cannot be written as JSON ({error}); report this")))?;
     line(&text)
 }
 

@@ -30,8 +30,9 @@ pub fn read(provider: &dyn Provider, given: &[String], settings: &LocalSettings)
     if secrets.is_empty() {
         let name = names.first().copied().unwrap_or_default();
         return Err(usage(format!(
-            "there is no signing secret for `{}`; give --secret, or set {name} in the environment or in `.dev.vars`",
-            provider.name()
+            "there is no signing secret for `{}`; give --secret, or set {name} in the environment or in `{}`",
+            provider.name(),
+            LocalSettings::place()
         )));
     }
     Ok(secrets)

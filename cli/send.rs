@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body, Proxy};
@@ -88,9 +89,22 @@ pub fn base(url: &str) -> Result<&str, Failure> {
     Ok(url.trim_end_matches('/'))
 }
 
+impl Answer {
+    /// Whether it looks like an answer of plangate's: every receipt has an `outcome`, and every problem a `code`.
+    pub fn is_of_plangate(&self) -> bool {
+        let member = if self.status == 200 { "outcome" } else { "code" };
+        serde_json::from_str::<Value>(&self.body).is_ok_and(|body| body.get(member).is_some_and(Value::is_string))
+    }
+}
+
+/// The failure that somebody else's answer is.
+pub fn no_plangate(url: &str) -> Failure {
+    Failure::NoAnswer(format!("what answers at {url} is no plangate worker; check --url"))
+}
+
 /// The failure that a missing answer is.
 pub fn no_answer(url: &str, why: &str) -> Failure {
-    Failure::No(format!("no answer from {url}: {why}; check --url, and that the worker runs (`npm start`)"))
+    Failure::NoAnswer(format!("no answer from {url}: {why}; check --url, and that the worker runs (`npm start`)"))
 }
 
 fn is_local(url: &str) -> bool {

@@ -31,6 +31,7 @@ use crate::{moment, print};
   {\"deliver\":{\"provider\":\"clerk\",\"event_id\":\"msg_1\",\"body\":{…},\"at\":\"2026-12-01T00:00:00Z\"}}
   {\"check\":{\"user_id\":\"user_1\",\"org_id\":null,\"plan\":\"pro\",\"feature\":null,\"at\":\"2026-12-01T00:00:00Z\"}}
 A delivery's `at` says when it was sent. Without it, events that have no clock of their own are ordered by line.
+The body is as the provider sent it. The lines of `/admin/export` will not do: they are rows, with events in normal form.
 
 Example:
   plangate simulate history.ndjson --plans plans.json --grace-days 7")]
@@ -46,6 +47,9 @@ pub struct Args {
     /// How long a past due record grants after the first failure (`PAST_DUE_GRACE_DAYS`).
     #[arg(long, value_name = "N", default_value_t = 0)]
     grace_days: u32,
+    /// What was paid back in full, or is disputed, grants nothing (`REFUNDS_REVOKE`).
+    #[arg(long)]
+    refunds_revoke: bool,
 }
 
 /// One line of a history.
@@ -82,7 +86,7 @@ pub fn run(args: &Args) -> Result<Answer, Failure> {
     let mut player = Player {
         store: SqliteStore::in_memory().map_err(|error| database(&error))?,
         catalog: args.catalog()?,
-        policy: Policy::new(args.slack_hours, args.grace_days),
+        policy: Policy { refunds_revoke: args.refunds_revoke, ..Policy::new(args.slack_hours, args.grace_days) },
         latest: Timestamp::from_millis(0),
     };
     for (index, line) in args.open()?.lines().enumerate() {
@@ -191,7 +195,7 @@ impl Player {
 }
 
 fn database(error: &plangate::store::sqlite::Error) -> Failure {
-    Failure::No(format!("the database in memory failed ({error}); report this"))
+    Failure::NoAnswer(format!("the database in memory failed ({error}); report this"))
 }
 
 /// What is wrong with a line, by column: `serde_json` counts lines from the start of this one.

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use plangate::payer::{Payer, PayerKind};
+use plangate::session::key::parse_pem;
 use plangate::settings::Settings;
 use plangate::time::Timestamp;
 use ring::rand::SystemRandom;
@@ -14,6 +15,7 @@ use crate::look_up::LocalSettings;
 use crate::{clock, ids, print};
 
 const KEY: &str = "DEV_SESSION_PRIVATE_KEY";
+const PUBLIC_KEY: &str = "CLERK_JWT_KEY";
 /// Clerk's `nbf` is 10 s before `iat`.
 const NOT_BEFORE_SECS: i64 = 10;
 /// Clerk's session tokens are good for a minute.
@@ -97,6 +99,7 @@ impl Args {
     /// When there is no usable key to sign it with.
     pub fn mint(&self, settings: &LocalSettings, now: Timestamp) -> Result<Minted, Failure> {
         let key = private_key(settings)?;
+        check_that_it_fits(&key, settings)?;
         let instance = settings.value("CLERK_INSTANCE_ID").unwrap_or_else(|| "ins_plangate_example".to_owned());
         let header = json!({"alg": "RS256", "cat": SESSION_CLASS, "kid": instance, "typ": "JWT"});
         let claims = self.claims(settings, now)?;
@@ -145,9 +148,16 @@ impl Args {
 /// Reads the key. Its newlines may be real or escaped. No message repeats any part of it.
 fn private_key(settings: &LocalSettings) -> Result<RsaKeyPair, Failure> {
     let Some(pem) = settings.value(KEY) else {
-        return Err(usage(format!(
-            "{KEY} is not set; run `npm start` once, which writes a fresh one into `.dev.vars`, or set it yourself"
-        )));
+        let place = LocalSettings::place();
+        // `npm start` writes the file once, and never touches one that is there.
+        let remedy = if settings.has_file() {
+            format!("delete `{place}` and run `npm start`, which writes a fresh one, or set it yourself")
+        } else {
+            format!(
+                "run `npm start` once, which writes a fresh one into its `.dev.vars`, or set it yourself: there is no `{place}`"
+            )
+        };
+        return Err(usage(format!("{KEY} is not set; {remedy}")));
     };
     let unusable = || usage(format!("{KEY} is no PKCS8 PEM of an RSA key of 2048 bits or more; make a fresh one"));
     let pem = pem.replace("\\r", "").replace("\\n", "\n");
@@ -159,11 +169,25 @@ fn private_key(settings: &LocalSettings) -> Result<RsaKeyPair, Failure> {
     RsaKeyPair::from_pkcs8(&der).map_err(|_| unusable())
 }
 
+/// Whether the worker that is set beside it takes what the key signs. An unreadable public key is the worker's to report.
+fn check_that_it_fits(key: &RsaKeyPair, settings: &LocalSettings) -> Result<(), Failure> {
+    let public = settings.value_beside(PUBLIC_KEY, KEY).and_then(|text| parse_pem(&text).ok());
+    // A SubjectPublicKeyInfo ends with the key itself.
+    if public.is_none_or(|public| public.spki().ends_with(key.public().as_ref())) {
+        return Ok(());
+    }
+    Err(usage(format!(
+        "{PUBLIC_KEY} is not the public half of {KEY}, so the worker would refuse this token; with a Clerk instance's key \
+         take a token of Clerk's, or delete `{}` and run `npm start` for a pair",
+        LocalSettings::place()
+    )))
+}
+
 fn sign(key: &RsaKeyPair, header: &Value, claims: &Value) -> Result<String, Failure> {
     let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
     let signed = format!("{header}.{claims}");
     let mut signature = vec![0; key.public().modulus_len()];
     key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
-        .map_err(|_| Failure::No("the token could not be signed; try again".into()))?;
+        .map_err(|_| Failure::NoAnswer("the token could not be signed; try again".into()))?;
     Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }

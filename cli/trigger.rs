@@ -13,7 +13,8 @@ use crate::{clock, ids, moment, print, secrets};
 
 /// Sign a realistic event as the provider would, and post it to the worker.
 ///
-/// Prints the exchange and succeeds only on HTTP 200, as the provider does. An unknown event lists those there are.
+/// Prints the exchange and succeeds only on HTTP 200, as the provider does. An unknown event lists those there are. Exit
+/// code 0 is taken, 1 is refused (400), 3 is no usable answer.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   plangate trigger clerk subscriptionItem.active --user user_1 --plan pro")]
@@ -22,13 +23,14 @@ pub struct Args {
     provider: String,
     /// The type of event, such as `subscriptionItem.active`.
     event: String,
-    /// The user it is about.
+    /// The user it is about [default: `user_example`, unless --org is given].
     #[arg(long, value_name = "ID")]
     user: Option<String>,
     /// The organization it is about.
     #[arg(long, value_name = "ID")]
     org: Option<String>,
-    /// The plan it is about [default: pro].
+    /// The plan it is about, as the provider names it: a slug, or the id of a price, product or variant [default: `pro`, or an
+    /// invented id].
     #[arg(long, value_name = "SLUG")]
     plan: Option<String>,
     /// The status it tells of [default: what fits the event].
@@ -75,7 +77,7 @@ fn parse_seats(text: &str) -> Result<Seats, String> {
 
 /// 1. Makes the body (2: unknown provider, event or unfit option).
 /// 2. Signs it (2: no usable secret).
-/// 3. Posts it (1: no answer, or not 200), unless it is a dry run.
+/// 3. Posts it (1: refused, 400; 3: no answer, or another), unless it is a dry run.
 pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
     // 1.
     let now = clock::now();
@@ -91,6 +93,15 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
     };
     let made = composer.compose(&args.event, &args.wish(now, &event_id, &settings))?;
     let body = made.body.to_string();
+    if let Some(status) = &args.status
+        && compose::is_unknown_status(provider, &event_id, args.at.unwrap_or(now), &body)
+    {
+        let known: Vec<_> = composer.statuses().iter().map(|known| format!("`{known}`")).collect();
+        let known = known.join(", ");
+        print::complain(&format!(
+            "the worker does not know the status `{status}`, so it grants nothing; known are {known}"
+        ));
+    }
 
     // 2.
     let given: Vec<String> = args.secret.iter().cloned().collect();
@@ -99,7 +110,6 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
 
     // 3.
     let answer = (!args.dry_run).then(|| send::post(&request));
-    let is_ok = answer.as_ref().is_none_or(|answer| matches!(answer, Ok(answer) if answer.status == 200));
     if json {
         print::json(&ExchangeView::new(&request, answer.as_ref()))?;
     } else {
@@ -110,9 +120,14 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
         }
     }
     match answer {
+        None => Ok(Answer::Yes),
         Some(Err(why)) => Err(send::no_answer(&args.url, &why)),
-        _ if is_ok => Ok(Answer::Yes),
-        _ => Ok(Answer::No),
+        Some(Ok(answer)) if !answer.is_of_plangate() => Err(send::no_plangate(&args.url)),
+        Some(Ok(answer)) => Ok(match answer.status {
+            200 => Answer::Yes,
+            400 => Answer::No,
+            _ => Answer::Unusable,
+        }),
     }
 }
 

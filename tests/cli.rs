@@ -161,13 +161,13 @@ fn no_provider() -> String {
 
 #[test]
 fn verify_refuses_what_it_cannot_use() {
+    let no_secret = format!(
+        "there is no signing secret for `clerk`; give --secret, or set {SECRET_NAME} in the environment or in `{}`\n",
+        looked_for()
+    );
     let cases: &[(&[&str], &str)] = &[
         (&["verify", "nobody"], &no_provider()),
-        (
-            &["verify", "clerk"],
-            "there is no signing secret for `clerk`; give --secret, or set CLERK_WEBHOOK_SIGNING_SECRET in the \
-             environment or in `.dev.vars`\n",
-        ),
+        (&["verify", "clerk"], &no_secret),
         (
             &["verify", "clerk", "--secret", "whsec_not base64!"],
             "a secret in --secret is not base64 after its `whsec_` prefix; copy it whole from the provider's dashboard\n",
@@ -265,6 +265,20 @@ fn simulate_takes_slack_and_grace_from_its_options() {
     assert!(answers(&history, &["--slack-hours", "2"])[0].0);
     assert!(!answers(&history, &["--slack-hours", "1"])[0].0);
     assert!(!answers(&history, &["--slack-hours", "0"])[0].0);
+}
+
+#[test]
+fn simulate_takes_back_what_was_refunded_if_it_is_told_to() {
+    let deliver =
+        |id: &str, body: Value| json!({"deliver": {"provider": "standard-webhooks", "event_id": id, "body": body}});
+    let purchase = json!({"type": "purchase.completed", "timestamp": "2026-01-01T00:00:00Z",
+        "data": {"id": "1", "user_id": "user_1", "plan": "pro"}});
+    let refund = json!({"type": "payment.refunded", "timestamp": "2026-01-02T00:00:00Z",
+        "data": {"id": "p_1", "user_id": "user_1", "purchase_id": "1", "amount": 2000, "currency": "usd"}});
+    let check = json!({"check": {"user_id": "user_1", "plan": "pro", "at": "2026-01-03T00:00:00Z"}});
+    let history = format!("{}\n{}\n{check}\n", deliver("msg_1", purchase), deliver("msg_2", refund));
+    assert!(answers(&history, &[])[0].0);
+    assert!(!answers(&history, &["--refunds-revoke"])[0].0);
 }
 
 #[test]
@@ -407,7 +421,15 @@ fn token_reads_the_key_from_dev_vars() {
 fn token_refuses_a_key_it_cannot_use() {
     let ran = run(&mut plangate(&["token", "--user", "user_1"]), "");
     assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
-    assert!(ran.stderr.starts_with("DEV_SESSION_PRIVATE_KEY is not set; "), "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("DEV_SESSION_PRIVATE_KEY is not set; run `npm start` once, "), "{}", ran.stderr);
+    assert!(ran.stderr.contains(&format!("there is no `{}`", looked_for())), "{}", ran.stderr);
+    // `npm start` writes no key into a file that is there.
+    let folder = scratch("token-no-key");
+    let file = folder.join(".dev.vars");
+    std::fs::write(&file, "API_KEYS=pgk_0123456789abcdef\n").unwrap();
+    let ran = run(plangate(&["token", "--user", "user_1"]).current_dir(&folder), "");
+    let expected = format!("DEV_SESSION_PRIVATE_KEY is not set; delete `{}` and run `npm start`, ", file.display());
+    assert!(ran.code == 2 && ran.stderr.starts_with(&expected), "{}", ran.stderr);
     let cut = PRIVATE_KEY.replacen("\nM", "\n", 1);
     for key in ["hush", PUBLIC_KEY, cut.as_str(), "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"] {
         let ran = run(plangate(&["token", "--user", "user_1"]).env("DEV_SESSION_PRIVATE_KEY", key), "");
@@ -419,6 +441,28 @@ fn token_refuses_a_key_it_cannot_use() {
     }
     assert_eq!(token(&["--user", ""]).code, 2);
     assert_eq!(token(&[]).code, 2, "--user is needed");
+}
+
+#[test]
+fn token_refuses_a_key_whose_public_half_is_not_the_workers() {
+    let folder = scratch("token-pair");
+    let file = folder.join(".dev.vars");
+    let line = |name: &str, pem: &str| format!("{name}=\"{}\"\n", pem.replace('\n', "\\n"));
+    let public = line("CLERK_JWT_KEY", PUBLIC_KEY);
+    std::fs::write(&file, public.clone() + &line("DEV_SESSION_PRIVATE_KEY", OTHER_PRIVATE_KEY)).unwrap();
+    let ran = run(plangate(&["token", "--user", "user_1"]).current_dir(&folder), "");
+    let expected =
+        "CLERK_JWT_KEY is not the public half of DEV_SESSION_PRIVATE_KEY, so the worker would refuse this token; ";
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+    assert!(ran.stderr.starts_with(expected) && ran.stderr.contains(file.to_str().unwrap()), "{}", ran.stderr);
+    // A key from the environment is for another worker than the file's.
+    let mut other = plangate(&["token", "--user", "user_1"]);
+    let ran = run(other.current_dir(&folder).env("DEV_SESSION_PRIVATE_KEY", OTHER_PRIVATE_KEY), "");
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+
+    std::fs::write(&file, public + &line("DEV_SESSION_PRIVATE_KEY", PRIVATE_KEY)).unwrap();
+    let ran = run(plangate(&["token", "--user", "user_1"]).current_dir(&folder), "");
+    verified_claims(ran.stdout.trim_end());
 }
 
 // ---- trigger ----
@@ -552,7 +596,9 @@ fn trigger_sends_every_event_signed_and_as_the_core_reads_it() {
         let event_id = format!("msg_{number}");
         command.args(["--at", "2026-01-01T00:00:00Z", "--sent-at", "2026-01-01T00:00:07Z", "--event-id", &event_id]);
         let ran = run(command.args(options.split_whitespace()), "");
-        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{event_type}");
+        // A status that nobody has is warned of, and sent.
+        let is_strange = options.contains("--status asleep");
+        assert_eq!((ran.code, !ran.stderr.is_empty()), (0, is_strange), "{event_type}: {}", ran.stderr);
 
         let recorded = recorder.next();
         assert_eq!(recorded.line, "POST /webhooks/clerk HTTP/1.1");
@@ -769,33 +815,63 @@ fn trigger_succeeds_on_200_alone() {
     let ran = run(&mut trigger(&["user.created", "--url", &problem().url]), "");
     assert!(ran.stdout.ends_with("400 Bad Request\n  {\"code\":\"invalid_signature\"}\n"), "{}", ran.stdout);
 
+    // What refuses nothing and takes nothing has not answered.
+    for status in ["404 Not Found", "413 Content Too Large", "503 Service Unavailable"] {
+        let recorder = Recorder::start(answer(status, "", r#"{"code":"store_unavailable"}"#));
+        let ran = run(&mut trigger(&["user.created", "--url", &recorder.url]), "");
+        assert_eq!((ran.code, ran.stderr.as_str()), (3, ""), "{status}");
+    }
     for other in [
+        answer("200 OK", "", "hello"),
         answer("202 Accepted", "", ""),
         // No provider follows a redirect; whoever did would find nobody there.
         answer("302 Found", "location: http://127.0.0.1:9/\r\n", ""),
+        answer("400 Bad Request", "", "<h1>Bad request</h1>"),
         answer("503 Service Unavailable", "", "busy"),
     ] {
-        let ran = run(&mut trigger(&["user.created", "--url", &Recorder::start(other.clone()).url]), "");
-        assert_eq!((ran.code, ran.stderr.as_str()), (1, ""), "{other}");
+        let recorder = Recorder::start(other.clone());
+        let ran = run(&mut trigger(&["user.created", "--url", &recorder.url]), "");
+        let expected = format!("what answers at {} is no plangate worker; check --url\n", recorder.url);
+        assert_eq!((ran.code, ran.stderr), (3, expected), "{other}");
+    }
+}
+
+#[test]
+fn trigger_warns_of_a_status_that_the_worker_does_not_know() {
+    let known = "`active`, `past_due`, `canceled`, `upcoming`, `ended`, `abandoned`, `incomplete`, `expired`";
+    let expected = format!("the worker does not know the status `banana`, so it grants nothing; known are {known}\n");
+    for (options, stderr) in [
+        ("subscriptionItem.active --status banana", expected.as_str()),
+        ("subscription.updated --status banana", &expected),
+        ("subscription.updated --status banana --flat", &expected),
+        ("subscriptionItem.active --status past_due", ""),
+        ("paymentAttempt.updated --status failed", ""),
+    ] {
+        let recorder = Recorder::start(stored());
+        let ran = run(trigger(&["--url", &recorder.url]).args(options.split(' ')), "");
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, stderr), "{options}");
+        assert_eq!(recorder.next().line, "POST /webhooks/clerk HTTP/1.1", "it is sent all the same");
     }
 }
 
 #[test]
 fn trigger_says_plainly_that_nothing_answers() {
-    // A port that was free a moment ago.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // The port of one end of a connection, on which nobody can listen as long as it is there.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let held = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let port = held.local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}");
     let expected =
         format!("no answer from {url}: connection refused; check --url, and that the worker runs (`npm start`)\n");
     let ran = run(&mut trigger(&["user.created", "--url", &url]), "");
-    assert_eq!((ran.code, ran.stderr), (1, expected.clone()));
+    assert_eq!((ran.code, ran.stderr), (3, expected.clone()));
     let ran = run(trigger(&["user.created", "--url", &url]).arg("--json"), "");
-    assert_eq!((ran.code, &ran.stderr), (1, &expected));
+    assert_eq!((ran.code, &ran.stderr), (3, &expected));
     assert_eq!((&ran.json()["response"], &ran.json()["error"]), (&Value::Null, &json!("connection refused")));
 
     let hangs_up = Recorder::start(String::new());
     let ran = run(&mut trigger(&["user.created", "--url", &hangs_up.url]), "");
-    assert_eq!(ran.code, 1);
+    assert_eq!(ran.code, 3);
     assert!(ran.stderr.starts_with("no answer from "), "{}", ran.stderr);
 }
 
@@ -1091,21 +1167,27 @@ fn explain_says_no_with_its_exit_code() {
     let ran = run(args(&explains(false).url).arg("--json"), "");
     assert_eq!((ran.code, ran.json()), (1, explanation(false)));
 
-    let problem = || Recorder::start(answer("401 Unauthorized", "", r#"{"code":"invalid_api_key"}"#));
-    let ran = run(&mut args(&problem().url), "");
-    assert_eq!((ran.code, ran.stdout.as_str()), (1, "401 Unauthorized\n  {\"code\":\"invalid_api_key\"}\n"));
-    let ran = run(args(&problem().url).arg("--json"), "");
-    assert_eq!((ran.code, ran.json()), (1, json!({"code": "invalid_api_key"})));
+    for status in ["400 Bad Request", "401 Unauthorized", "404 Not Found", "503 Service Unavailable"] {
+        let problem = || Recorder::start(answer(status, "", r#"{"code":"invalid_api_key"}"#));
+        let ran = run(&mut args(&problem().url), "");
+        let expected = format!("{status}\n  {{\"code\":\"invalid_api_key\"}}\n");
+        assert_eq!((ran.code, ran.stdout, ran.stderr.as_str()), (3, expected, ""));
+        let ran = run(args(&problem().url).arg("--json"), "");
+        assert_eq!((ran.code, ran.json(), ran.stderr.as_str()), (3, json!({"code": "invalid_api_key"}), ""));
+    }
 
-    let ran = run(&mut args(&Recorder::start(answer("200 OK", "", "hello")).url), "");
-    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
-    assert!(ran.stderr.contains("answered something else"), "{}", ran.stderr);
+    let stranger = Recorder::start(answer("200 OK", "", "hello"));
+    let ran = run(&mut args(&stranger.url), "");
+    let expected = format!("what answers at {} is no plangate worker; check --url\n", stranger.url);
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr), (3, "", expected));
     let ran = run(&mut args(&Recorder::start(String::new()).url), "");
-    assert_eq!(ran.code, 1);
+    assert_eq!(ran.code, 3);
     assert!(ran.stderr.starts_with("no answer from "), "{}", ran.stderr);
     // The key is for this address and no other.
     let elsewhere = Recorder::start(answer("302 Found", "location: http://127.0.0.1:9/\r\n", ""));
-    assert_eq!(run(&mut args(&elsewhere.url), "").stdout, "302 Found\n  \n");
+    let ran = run(&mut args(&elsewhere.url), "");
+    assert_eq!((ran.code, ran.stdout.as_str()), (3, "302 Found\n  \n"));
+    assert!(ran.stderr.contains(" is no plangate worker; "), "{}", ran.stderr);
 }
 
 #[test]
@@ -1130,12 +1212,13 @@ fn explain_takes_the_key_from_the_option_then_the_environment_then_dev_vars() {
 
 #[test]
 fn explain_refuses_what_it_cannot_ask() {
+    let no_key = format!(
+        "there is no server key; give --api-key, or set API_KEYS in the environment or in `{}`\n",
+        looked_for()
+    );
     let cases: [(&[&str], &str); 5] = [
         (&["--plan", "pro"], "there is nobody to ask about; give --user, --org or both\n"),
-        (
-            &["--user", "u"],
-            "there is no server key; give --api-key, or set API_KEYS in the environment or in `.dev.vars`\n",
-        ),
+        (&["--user", "u"], &no_key),
         (
             &["--user", "u", "--api-key", "ä"],
             "the server key goes into a header; give one of visible ASCII characters\n",
@@ -1166,6 +1249,8 @@ fn every_command_shows_an_example() {
     }
     assert_eq!(run(&mut plangate(&[]), "").code, 2);
     assert_eq!(run(&mut plangate(&["dance"]), "").code, 2);
+    let help = run(&mut plangate(&["trigger", "--help"]), "").stdout;
+    assert!(help.contains("[default: `user_example`, unless --org is given]"), "{help}");
 }
 
 #[test]
@@ -1181,7 +1266,7 @@ fn a_reader_that_stops_early_is_no_error_to_talk_about() {
     // The program may be gone before all of it is written.
     let _ = child.stdin.take().unwrap().write_all(format!("{check}\n").repeat(100).as_bytes());
     let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(1), ""));
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(3), ""));
 }
 
 // ---- what the tests share ----
@@ -1200,6 +1285,11 @@ fn plangate(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_plangate"));
     command.args(args).env_clear().current_dir(scratch("bare"));
     command
+}
+
+/// Where [`plangate`] looks for `.dev.vars`.
+fn looked_for() -> String {
+    scratch("bare").join(".dev.vars").display().to_string()
 }
 
 fn trigger(args: &[&str]) -> Command {
