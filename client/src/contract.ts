@@ -220,6 +220,36 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description `method_not_allowed` */
+        MethodNotAllowed: {
+            headers: {
+                allow?: string;
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The caller is not verified; the code says why */
+        NotVerified: {
+            headers: {
+                "www-authenticate"?: string;
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `invalid_admin_token` */
+        NotTheOperator: {
+            headers: {
+                "www-authenticate"?: string;
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
     };
     parameters: never;
     requestBodies: never;
@@ -266,24 +296,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller is not verified; the code says why */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `method_not_allowed` */
-            405: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["NotVerified"];
+            405: components["responses"]["MethodNotAllowed"];
             429: components["responses"]["RateLimited"];
             /** @description `store_unavailable`, `auth_not_configured`, `jwks_unavailable` or `catalog_unusable`; never an `allowed: true` */
             503: {
@@ -329,24 +343,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller is not verified; the code says why */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `method_not_allowed` */
-            405: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["NotVerified"];
+            405: components["responses"]["MethodNotAllowed"];
             /** @description `payload_too_large`: more than 64 KiB */
             413: {
                 headers: {
@@ -400,6 +398,8 @@ export interface operations {
             /** @description Nothing has changed */
             304: {
                 headers: {
+                    /** @description Changes with what is held, not with when it was read. */
+                    etag?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -413,24 +413,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller is not verified; the code says why */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `method_not_allowed` */
-            405: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["NotVerified"];
+            405: components["responses"]["MethodNotAllowed"];
             429: components["responses"]["RateLimited"];
             /** @description `store_unavailable`, `auth_not_configured`, `jwks_unavailable` or `catalog_unusable`; never an `allowed: true` */
             503: {
@@ -493,24 +477,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller is not verified; the code says why */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `method_not_allowed` */
-            405: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["NotVerified"];
+            405: components["responses"]["MethodNotAllowed"];
             /** @description `payload_too_large` */
             413: {
                 headers: {
@@ -521,9 +489,11 @@ export interface operations {
                 };
             };
             429: components["responses"]["RateLimited"];
-            /** @description `provider_unavailable` (with Retry-After where the provider gave one), `sync_not_configured`, `store_unavailable`, `auth_not_configured`, `jwks_unavailable` or `catalog_unusable` */
+            /** @description `provider_unavailable`, `sync_not_configured`, `store_unavailable`, `auth_not_configured`, `jwks_unavailable` or `catalog_unusable` */
             503: {
                 headers: {
+                    /** @description In seconds. */
+                    "retry-after"?: number;
                     [name: string]: unknown;
                 };
                 content: {

@@ -1,5 +1,5 @@
 // A plangate worker's answers, in browsers, Node, Workers and Deno. In scope: who asks, one request for the questions of one
-// tick, and what to answer when the worker cannot. Not in scope: deciding anything. Only `fetch`, timers and `atob` are used.
+// tick, and what to answer when the worker cannot. Not in scope: deciding anything. Only `fetch`, timers and `atob` are needed.
 
 import type { components, paths } from "./contract.js";
 import { isShort, keyOf, questionOf, type Condition, type Question } from "./question.js";
@@ -101,7 +101,7 @@ export interface SyncUntilOptions extends CallOptions {
 /** What Clerk's `has()` is asked. Roles, permissions and reverification are Clerk's to answer. */
 export type HasParams = Condition & { role?: never; permission?: never; reverification?: never };
 
-/** Asks for one caller. Only misuse throws (`TypeError`), and only an aborted signal rejects. */
+/** Asks for one caller. Only misuse throws (`TypeError`), and only an aborted signal rejects, or Next.js that stops rendering. */
 export interface Plangate {
   /** May this payer have this? The questions of one tick go out as one request. */
   check(condition: Condition, options?: CallOptions): Promise<CheckResult>;
@@ -205,7 +205,7 @@ type Outcome<Data> = { identity: string | null } & ({ data: Data; error: null } 
 interface Waiting {
   key: string;
   question: Question;
-  callers: Set<(result: CheckResult) => void>;
+  callers: Set<(result: CheckResult | Promise<never>) => void>;
   /** Breaks off the request when nobody waits for any of its answers any more. */
   left(): void;
 }
@@ -228,7 +228,7 @@ function clientFor({ base, fetch: send, timeoutMs, memory }: Settings, { getToke
     return now;
   }
 
-  /** One request; with a new token once more, where that may help. Never rejects, unless it is aborted. */
+  /** One request; with a new token once more, where that may help. Never rejects, unless it is aborted or rendering stops. */
   async function ask<Data>(method: string, path: string, body: object | null, isData: (data: any) => boolean, signal?: AbortSignal): Promise<Outcome<Data>> {
     signal?.throwIfAborted();
     const deadline = new AbortController();
@@ -241,6 +241,7 @@ function clientFor({ base, fetch: send, timeoutMs, memory }: Settings, { getToke
       try {
         token = await getToken(skipCache ? { skipCache } : undefined);
       } catch (error) {
+        if (isOfRendering(error)) throw error;
         return refused ?? { identity: null, data: null, error: own("token_unavailable", String(error)) };
       }
       // A server's key has no newer one.
@@ -249,7 +250,7 @@ function clientFor({ base, fetch: send, timeoutMs, memory }: Settings, { getToke
       if (!token) return { identity: null, data: null, error: own("signed_out", "nobody is signed in") };
       const headers: Record<string, string> = { authorization: `Bearer ${token}` };
       if (body) headers["content-type"] = "application/json";
-      const response = await send(base + path, { method, headers, body: body && JSON.stringify(body), signal: deadline.signal });
+      const response = await send(base + path, { method, headers, body: body && JSON.stringify(body), signal: deadline.signal, ...uncached() });
       const text = await response.text();
       const data = parseJson(text);
       if (response.status === 200) {
@@ -265,6 +266,7 @@ function clientFor({ base, fetch: send, timeoutMs, memory }: Settings, { getToke
       return await Promise.race([attempt(false), rejection(deadline.signal)]);
     } catch (error) {
       signal?.throwIfAborted();
+      if (isOfRendering(error)) throw error;
       const failure = deadline.signal.aborted ? own("timeout", `no answer within ${timeoutMs} ms`) : own("network", reasonOf(error));
       return { identity: who, data: null, error: failure };
     } finally {
@@ -288,11 +290,15 @@ function clientFor({ base, fetch: send, timeoutMs, memory }: Settings, { getToke
     }
     const isData = (data: any) =>
       Array.isArray(data?.results) && data.results.length === batch.length && data.results.every((answer: any) => typeof answer?.allowed === "boolean");
-    const asked = Date.now();
+    const asked = memory.ask();
     const body = { checks: batch.map(({ question }) => question), ...payer };
-    // Aborted only when there is nobody left to tell.
-    const outcome = await ask<Schemas["CheckAnswers"]>("POST", "/v1/check", body, isData, controller.signal).catch(() => null);
-    if (outcome === null) return;
+    const answered = ask<Schemas["CheckAnswers"]>("POST", "/v1/check", body, isData, controller.signal);
+    const outcome = await answered.catch(() => null);
+    if (outcome === null) {
+      // Aborted only when there is nobody left to tell.
+      for (const { callers } of batch) for (const settle of callers) settle(answered as Promise<never>);
+      return;
+    }
     batch.forEach(({ key, callers }, index) => {
       const { identity, data, error } = outcome;
       let result: CheckResult;
@@ -324,7 +330,7 @@ function clientFor({ base, fetch: send, timeoutMs, memory }: Settings, { getToke
           waiting.left();
           reject(signal!.reason);
         };
-        const settle = (result: CheckResult) => {
+        const settle = (result: CheckResult | Promise<never>) => {
           signal?.removeEventListener("abort", leave);
           resolve(result);
         };
@@ -346,7 +352,7 @@ function clientFor({ base, fetch: send, timeoutMs, memory }: Settings, { getToke
       const outcome = await ask<{ synced: Synced; entitlements: Entitlements }>("POST", "/v1/sync", payer ?? null, isData, signal);
       if (outcome.error) return { synced: null, entitlements: null, error: outcome.error };
       // What was said before may be what the sync has put right.
-      memory.clear(outcome.identity);
+      memory.revoke(outcome.identity);
       return { synced: outcome.data.synced, entitlements: outcome.data.entitlements, error: null };
     },
 
@@ -374,19 +380,39 @@ function clientFor({ base, fetch: send, timeoutMs, memory }: Settings, { getToke
   return client;
 }
 
+/** When something was asked, among all that was. */
+interface Asked {
+  number: number;
+  at: number;
+}
+
 /** The last yes to each caller's questions, for when the worker cannot be asked. */
 class Memory {
-  #held = new Map<string, { owner: string | null; answer: Answer; at: number }>();
+  #held = new Map<string, { owner: string | null; answer: Answer; number: number; at: number }>();
+  #asked = 0;
+  /** The question whose answer overruled what was asked before it: of a place by a no, of all a caller's by more than that. */
+  #overruled = new Map<string, number>();
+  /** What was asked before is not remembered at all: what may have overruled it is forgotten. */
+  #first = 0;
 
   /** `maxAgeMs` of 0 remembers nothing. */
   constructor(readonly maxAgeMs: number) {}
 
-  /** Keeps a yes, from the time it was asked for; a no takes the last yes away. */
-  keep(owner: string | null, key: string, answer: Answer, at: number) {
+  ask(): Asked {
+    // Next.js refuses to prerender what looks at a clock without need.
+    return { number: ++this.#asked, at: this.maxAgeMs && Date.now() };
+  }
+
+  /** Keeps the yes to the last question, from the time it was asked; a no takes it away, and one that is late and was asked for before. */
+  keep(owner: string | null, key: string, answer: Answer, { number, at }: Asked) {
     const place = `${owner} ${key}`;
+    const overruled = Math.max(this.#overruled.get(place) ?? 0, this.#overruled.get(`${owner}`) ?? 0);
+    const since = Math.max(this.#first, overruled, this.#held.get(place)?.number ?? 0);
+    if (answer.allowed && number <= since) return;
     this.#held.delete(place);
-    if (!answer.allowed || this.maxAgeMs === 0) return;
-    this.#held.set(place, { owner, answer, at });
+    if (!answer.allowed) return this.#overrule(place, number);
+    if (this.maxAgeMs === 0) return;
+    this.#held.set(place, { owner, answer, number, at });
     // The first of a map is what was kept longest ago.
     if (this.#held.size > MAX_REMEMBERED) this.#held.delete(this.#held.keys().next().value!);
   }
@@ -395,7 +421,7 @@ class Memory {
     const { status } = error;
     // A refusal is the worker's word, and what it said to this caller before counts no more.
     if (status !== null && status >= 400 && status < 500 && status !== 429) {
-      this.clear(owner);
+      this.revoke(owner);
       return null;
     }
     const held = this.#held.get(`${owner} ${key}`);
@@ -408,9 +434,26 @@ class Memory {
     return isGood ? { ...held.answer, stale: true, age_seconds: Math.floor(age / 1000), error } : null;
   }
 
-  /** Forgets one caller, or all. */
-  clear(owner?: string | null) {
-    for (const [place, held] of this.#held) if (owner === undefined || held.owner === owner) this.#held.delete(place);
+  /** Forgets all. */
+  clear() {
+    this.#held.clear();
+  }
+
+  /** Forgets one caller, with the answers that are on their way. */
+  revoke(owner: string | null) {
+    for (const [place, held] of this.#held) if (held.owner === owner) this.#held.delete(place);
+    this.#overrule(`${owner}`, this.#asked);
+  }
+
+  #overrule(what: string, number: number) {
+    if (this.maxAgeMs === 0) return;
+    number = Math.max(number, this.#overruled.get(what) ?? 0);
+    this.#overruled.delete(what);
+    this.#overruled.set(what, number);
+    if (this.#overruled.size <= MAX_REMEMBERED) return;
+    const [oldest, last] = this.#overruled.entries().next().value!;
+    this.#overruled.delete(oldest);
+    this.#first = Math.max(this.#first, last);
   }
 }
 
@@ -424,6 +467,13 @@ function subjectOf(token: string): string {
   }
   return token;
 }
+
+/**
+ * Keeps a framework from caching in front of `fetch`: an answer is for now. Next.js would render a page with a server's key ahead of
+ * time, and give everybody the answer of the build. A Worker with a compatibility date before 2024-11-11 does not have the field,
+ * and throws where it is given.
+ */
+const uncached = (): RequestInit => (typeof Request === "function" && "cache" in Request.prototype ? { cache: "no-store" } : {});
 
 const isEntitlements = (data: any) => Array.isArray(data?.plans) && Array.isArray(data.features);
 
@@ -444,6 +494,12 @@ function problem(code: unknown, detail: unknown, { status, headers }: Response, 
     retry_after_seconds: retryAfter(headers.get("retry-after")),
   };
 }
+
+/**
+ * Whether this is no failure, but how Next.js and React stop rendering ahead of time what is not static. It must get through. What
+ * a server's failure leaves a browser to know has a digest too: a number.
+ */
+const isOfRendering = (error: unknown): boolean => /^[A-Z]/.test(String((error as { digest?: unknown } | null)?.digest ?? ""));
 
 /** Node tells in the cause what went wrong; the message is always "fetch failed". */
 function reasonOf(error: unknown): string {

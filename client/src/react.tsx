@@ -43,6 +43,7 @@ class Store {
   #listeners = new Set<() => void>();
   /** Numbers the questions asked, so that a late answer never replaces one to a later question. */
   #asked = 0;
+  #hasAsked = false;
   #answered = new Map<string, number>();
   #refreshedAt = -Infinity;
 
@@ -64,9 +65,18 @@ class Store {
   /** Begins to listen to the page and the client. */
   start(refreshesOnFocus: boolean) {
     const stop = this.client.onIdentityChange(() => this.#forgetAll());
+    // What the server told of and nothing shows yet.
+    for (const key of this.#entries.keys()) {
+      if (this.#watched.has(key)) continue;
+      const watched: Watched = { count: 0, ask: () => this.client.check(conditionOf(key)) };
+      this.#watched.set(key, watched);
+      this.#leave(key, watched);
+    }
     if (!refreshesOnFocus) return stop;
-    const shown = () => {
-      if (document.visibilityState !== "visible" || Date.now() - this.#refreshedAt < BETWEEN_REFRESHES_MS) return;
+    const shown = ({ type }: Event) => {
+      // A computer that wakes up shows the page before it has a network, and what was asked then has no answer.
+      const isEarly = type !== "online" && Date.now() - this.#refreshedAt < BETWEEN_REFRESHES_MS;
+      if (document.visibilityState !== "visible" || isEarly) return;
       this.#refreshedAt = Date.now();
       void this.refreshAll();
     };
@@ -83,28 +93,43 @@ class Store {
     const watched = this.#watched.get(key) ?? { count: 0, ask };
     this.#watched.set(key, watched);
     watched.count++;
+    const leave = () => {
+      if (--watched.count === 0) this.#leave(key, watched);
+    };
     if (watched.count === 1) {
       clearTimeout(watched.timer);
       const { value, at } = this.get(key);
       const age = Date.now() - at;
-      if (age >= 0 && age < FRESH_MS && !hasEnded(value)) this.#schedule(key);
+      const isOver = hasEnded(value);
+      if (isOver) this.#set(key, null);
+      if (!isOver && age >= 0 && age < FRESH_MS) this.#schedule(key);
       else void this.refresh(key, ask);
     }
-    return () => {
-      if (--watched.count > 0) return;
-      clearTimeout(watched.timer);
-      const left = (endOf(this.get(key).value) ?? Infinity) - Date.now();
-      watched.timer = setTimeout(() => {
-        this.#watched.delete(key);
-        this.#set(key, null);
-      }, Math.min(left, KEPT_MS));
-    };
+    return leave;
+  }
+
+  /** What nothing shows is kept for a while, but not past its end. */
+  #leave(key: string, watched: Watched) {
+    clearTimeout(watched.timer);
+    const left = (endOf(this.get(key).value) ?? Infinity) - Date.now();
+    watched.timer = setTimeout(() => {
+      this.#watched.delete(key);
+      this.#set(key, null);
+    }, Math.min(left, KEPT_MS));
   }
 
   async refresh<Result extends Value>(key: string, ask: () => Promise<Result>): Promise<Result> {
     const number = ++this.#asked;
     const at = Date.now();
-    const value = await ask();
+    const answered = ask();
+    if (!this.#hasAsked) {
+      this.#hasAsked = true;
+      // Whether the server's answers are this caller's is not known, so they are asked about in the same request.
+      for (const [other, { count, ask }] of this.#watched) {
+        if (count > 0 && other !== key && this.get(other) === this.initial.get(other)) void this.refresh(other, ask);
+      }
+    }
+    const value = await answered;
     this.put(key, value, at, number);
     return value;
   }
@@ -112,6 +137,11 @@ class Store {
   async refreshAll(): Promise<void> {
     for (const [key, { value }] of this.#entries) if (hasEnded(value)) this.#set(key, null);
     await Promise.all([...this.#watched].filter(([, { count }]) => count > 0).map(([key, { ask }]) => this.refresh(key, ask)));
+  }
+
+  /** Forgets what nothing shows, when it may have changed: it is asked about when it is shown. */
+  forgetUnseen() {
+    this.#forget((key) => !this.#watched.get(key)?.count);
   }
 
   put(key: string, value: Value, at: number, number = ++this.#asked) {
@@ -124,14 +154,18 @@ class Store {
 
   /** What was known is somebody else's. */
   #forgetAll() {
-    // Answers on their way may be the former caller's too.
+    this.#forget(() => true);
+    // The client is in the middle of a request of the new caller's, and what is asked now must not be part of it.
+    queueMicrotask(() => void this.refreshAll());
+  }
+
+  /** Forgets answers, and those that are on their way. */
+  #forget(isMeant: (key: string) => boolean) {
     const number = ++this.#asked;
-    for (const key of new Set([...this.#entries.keys(), ...this.#watched.keys()])) {
+    for (const key of new Set([...this.#entries.keys(), ...this.#watched.keys()].filter(isMeant))) {
       this.#answered.set(key, number);
       this.#set(key, null);
     }
-    // The client is in the middle of a request of the new caller's, and what is asked now must not be part of it.
-    queueMicrotask(() => void this.refreshAll());
   }
 
   /** A yes is not known to hold after its end, so it is unknown until it was asked about again. */
@@ -262,6 +296,7 @@ export function useEntitlements(): HeldEntitlements {
   const refresh = useCallback(() => store.refresh(ENTITLEMENTS, ask), [store, ask]);
   const sync = useCallback(async () => {
     const result = await store.client.sync();
+    store.forgetUnseen();
     await store.refreshAll();
     return result;
   }, [store]);
@@ -288,6 +323,8 @@ export function useCheckoutReturn(condition: Condition, options: { delaysMs?: re
   const [state, setState] = useState<{ isWaiting: boolean; syncError: PlangateError | null }>({ isWaiting: true, syncError: null });
   useEffect(() => {
     const controller = new AbortController();
+    // Who leaves before the end finds no answer of before the payment either.
+    store.forgetUnseen();
     setState({ isWaiting: true, syncError: null });
     const finish = async () => {
       const { sync_error, ...result } = await store.client.syncUntil(conditionOf(key), {
@@ -296,7 +333,8 @@ export function useCheckoutReturn(condition: Condition, options: { delaysMs?: re
       });
       store.put(key, result as CheckResult, Date.now());
       setState({ isWaiting: false, syncError: sync_error });
-      // What else is shown may have been bought with it.
+      // Anything else may have been bought with it.
+      store.forgetUnseen();
       await store.refreshAll();
     };
     // It rejects only when it is aborted, and then nobody is left to be told.

@@ -334,6 +334,44 @@ test("an answer that comes after another user signed in is not remembered for an
   assert.equal((await asking.check({ plan: "pro" })).allowed, false);
 });
 
+test("a late yes is not remembered over what the worker said to a later question", async () => {
+  worker.answers = () => YES;
+  const asking = client({ onError: "last-known" });
+  const shared = server({ onError: "last-known" });
+  for (const [name, of, later, expected] of [
+    ["a no", asking, () => (worker.next({ body: { results: [NO] } }), asking.check({ plan: "pro" })), false],
+    ["a no, and what others were told since", asking, async () => {
+      worker.next({ body: { results: [NO] } });
+      await asking.check({ plan: "pro" });
+      worker.answers = () => NO;
+      await Promise.all(Array.from({ length: 1000 }, (_, n) => asking.check({ plan: `p${n}` })));
+      worker.answers = () => YES;
+    }, false],
+    ["a refusal", asking, () => (worker.next(problem(403, "forbidden")), asking.check({ plan: "team" })), false],
+    ["a sync", asking, () => asking.sync(), false],
+    ["a no and a newer yes", asking, async () => {
+      worker.next({ body: { results: [NO] } });
+      await asking.check({ plan: "pro" });
+      await asking.check({ plan: "pro" });
+    }, true],
+    ["a newer yes whose end has passed", asking, () => (worker.next({ body: { results: [{ ...YES, valid_until: "2020-01-01T00:00:00Z" }] } }), asking.check({ plan: "pro" })), false],
+    ["a no to another question", asking, () => (worker.next({ body: { results: [NO] } }), asking.check({ plan: "team" })), true],
+    ["another's refusal", shared.for({ userId: "user_1" }), () => (worker.next(problem(403, "forbidden")), shared.for({ userId: "user_2" }).check({ plan: "pro" })), true],
+  ]) {
+    let release;
+    worker.arrival();
+    worker.next(() => new Promise((resolve) => (release = () => resolve({ body: { results: [YES] } }))));
+    const late = of.check({ plan: "pro" });
+    await worker.nextRequest;
+    await later();
+    release();
+    assert.equal((await late).allowed, true, "it was the answer to that question");
+    worker.next("reset");
+    assert.equal((await of.check({ plan: "pro" })).allowed, expected, name);
+    await asking.sync();
+  }
+});
+
 test("who asks is noticed when it changes, and only then", async () => {
   let token = tokenOf("user_1");
   const asking = client({ getToken: async () => token });
@@ -457,6 +495,57 @@ test("sync and entitlements are handed on", async () => {
   assert.deepEqual(await client().sync(), { synced, entitlements: HELD, error: null });
   assert.deepEqual(await client().entitlements(), { entitlements: HELD, error: null });
   assert.deepEqual(worker.requests.map(({ method, path, token, body }) => [method, path, token, body]), [["POST", "/v1/sync", TOKEN, ""], ["GET", "/v1/entitlements", TOKEN, ""]]);
+});
+
+test("what a framework has in front of fetch is told not to cache, where requests can say so", async () => {
+  const said = [];
+  const asking = client({ fetch: (url, options) => (said.push(options.cache), fetch(url, options)) });
+  const ask = async () => {
+    await Promise.all([asking.check({ plan: "pro" }), asking.entitlements(), asking.sync()]);
+    return said.splice(0);
+  };
+  assert.deepEqual(await ask(), ["no-store", "no-store", "no-store"]);
+  // A Worker of before 2024-11-11 would throw.
+  const { cache } = Object.getOwnPropertyDescriptors(Request.prototype);
+  delete Request.prototype.cache;
+  try {
+    assert.deepEqual(await ask(), [undefined, undefined, undefined]);
+  } finally {
+    Object.defineProperty(Request.prototype, "cache", cache);
+  }
+  const { Request: known } = globalThis;
+  delete globalThis.Request;
+  try {
+    const told = client({ fetch: async () => Response.json({ results: [YES] }) });
+    assert.equal((await told.check({ plan: "pro" })).error, null, "as where a test has put nothing but a fetch");
+  } finally {
+    globalThis.Request = known;
+  }
+});
+
+test("what Next.js throws to stop rendering ahead of time goes through", async () => {
+  const stop = Object.assign(new Error("Dynamic server usage"), { digest: "DYNAMIC_SERVER_USAGE" });
+  const stopping = () => Promise.reject(stop);
+  const isStop = (error) => error === stop;
+  for (const asking of [client({ fetch: stopping }), client({ getToken: stopping }), server({ fetch: stopping, onError: "last-known" }).for({ userId: "user_1" })]) {
+    const all = [asking.check({ plan: "pro" }), asking.check({ plan: "pro" }), asking.has({ plan: "team" }), asking.entitlements(), asking.sync()];
+    for (const each of [...all, asking.syncUntil({ plan: "pro" }), prefetch(asking, [{ plan: "pro" }])]) await assert.rejects(each, isStop);
+  }
+  assert.deepEqual(worker.requests, []);
+});
+
+test("a server's failure that a browser is told of by a number is one like any other", async () => {
+  const failed = Object.assign(new Error("An error occurred in the Server Components render."), { digest: "2338481211" });
+  assert.equal((await client({ getToken: () => Promise.reject(failed) }).check({ plan: "pro" })).error.code, "token_unavailable");
+  assert.equal((await client({ fetch: () => Promise.reject(failed) }).entitlements()).error.code, "network");
+});
+
+test("a server that remembers nothing looks at no clock, which Next.js would not prerender", async (t) => {
+  const now = t.mock.method(Date, "now");
+  const asking = server({ fetch: async (url) => Response.json(String(url).endsWith("check") ? { results: [YES] } : HELD) }).for({ userId: "user_1" });
+  assert.equal((await asking.check({ plan: "pro" })).allowed, true);
+  assert.equal((await asking.entitlements()).error, null);
+  assert.equal(now.mock.callCount(), 0);
 });
 
 test("the address may have a path, and slashes behind it", async () => {

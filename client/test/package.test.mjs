@@ -29,8 +29,29 @@ test("it is less than 4 kB, and as much again for React", async (t) => {
   assert.ok(react < 4096, `${react} bytes`);
 });
 
+/** What npm would pack. */
+function packed(name) {
+  const cwd = fileURLToPath(new URL(`../../${name}`, import.meta.url));
+  const [about] = JSON.parse(execFileSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts"], { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }));
+  return about;
+}
+
+test("the docs have the packed file installed", () => {
+  // Of a folder npm makes a link, and then React is that of this repository.
+  const folders = { client: packed("client").filename, lib: packed("lib").filename };
+  let commands = 0;
+  for (const page of ["README.md", "docs/client.md", "docs/library.md", "docs/convex.md"]) {
+    const text = readFileSync(new URL(`../../${page}`, import.meta.url), "utf8");
+    for (const [, name, file] of text.matchAll(/npm install <[^>]+>\/(client|lib)\/?([^`]*)`/g)) {
+      assert.equal(file, folders[name], page);
+      commands++;
+    }
+  }
+  assert.equal(commands, 5);
+});
+
 test("npm packs what is needed and no more", () => {
-  const [{ files, name }] = JSON.parse(execFileSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts"], { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }));
+  const { files, name } = packed("client");
   const modules = ["contract", "index", "question", "react"].flatMap((module) => [`dist/${module}.d.ts`, `dist/${module}.js`]);
   assert.equal(name, "plangate");
   assert.deepEqual(files.map(({ path }) => path).sort(), [...modules, "README.md", "package.json"].sort());

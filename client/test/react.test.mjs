@@ -213,6 +213,54 @@ test("the server's answers are asked for again when they are old, have ended, or
   }
 });
 
+test("a yes of the server's that has ended is not shown while it is asked about", async () => {
+  const start = Date.parse("2026-11-21T10:00:00Z");
+  clock(start);
+  const initial = await prefetch(asking({ answers: () => ({ ...YES, valid_until: "2026-11-21T10:00:02Z" }) }), [{ plan: "pro" }]);
+  mock.timers.setTime(start + 2000);
+  const client = asking();
+  const { before, errors } = await serve(at(client, h("p", null, pro), { initial }));
+  assert.deepEqual([before, errors], ["<p>secret</p>", []]);
+  assert.equal(text(), "<p>wait</p>");
+  await client.reply(() => NO);
+  assert.equal(text(), "<p>upgrade</p>");
+});
+
+test("what the server told of and nothing shows is forgotten too, and a yes with its end", async () => {
+  const start = Date.parse("2026-11-21T10:00:00Z");
+  const conditions = [{ plan: "pro" }, { feature: "export" }];
+  for (const strict of [false, true]) {
+    for (const [valid_until, kept, shown] of [[null, 29_999, "secret"], [null, 30_000, "wait"], ["2026-11-21T10:00:10Z", 9_999, "secret"], ["2026-11-21T10:00:10Z", 10_000, "wait"]]) {
+      clock(start);
+      const initial = await prefetch(asking({ answers: () => ({ ...YES, valid_until }) }), conditions);
+      const client = asking();
+      const page = (children) => (strict ? h(StrictMode, null, at(client, children, { initial })) : at(client, children, { initial }));
+      await render(page("elsewhere"));
+      await act(async () => mock.timers.tick(kept));
+      await render(page(pro));
+      assert.equal(text(), shown, `${valid_until} ${kept}`);
+      while (client.waiting()) await client.reply(() => NO);
+      await act(() => root.unmount());
+      root = undefined;
+    }
+  }
+});
+
+test("the first request asks about what the server told as well, for somebody else may be signed in by now", async () => {
+  const initial = await prefetch(asking({ answers: yes }), [{ plan: "pro" }, { plan: "unused" }]);
+  const client = asking({ token: () => tokenOf("user_2") });
+  const team = (key) => h(Gate, { key, plan: "team", fallback: "no", loading: "…" }, "team");
+  await render(at(client, [h("p", { key: 1 }, pro)], { initial }));
+  mock.timers.tick(60_000);
+  assert.deepEqual([text(), client.requests.length], ["<p>secret</p>", 0]);
+  await render(at(client, [h("p", { key: 1 }, pro), team(2)], { initial }));
+  assert.deepEqual(client.requests.map(({ body }) => body.checks), [[{ plan: "team" }, { plan: "pro" }]]);
+  await client.reply(() => NO);
+  assert.equal(text(), "<p>upgrade</p>no");
+  await render(at(client, [h("p", { key: 1 }, pro), team(2), team(3), h(Gate, { key: 4, plan: "business" })], { initial }));
+  assert.deepEqual(client.requests.at(-1).body.checks, [{ plan: "business" }], "once");
+});
+
 test("a server asks nothing, and keeps nothing from one request to the next", async () => {
   becomeServer();
   const client = asking({ answers: yes });
@@ -252,6 +300,22 @@ test("a page that comes to the front asks again, once", async () => {
   const before = client.requests.length;
   await event(page, "focus");
   assert.equal(client.requests.length, before);
+});
+
+test("a computer that wakes before its network does asks once it is online", async () => {
+  const client = asking({ answers: yes });
+  await render(at(client, pro));
+  mock.timers.tick(60_000);
+  client.answers = new TypeError("Failed to fetch");
+  await event(page, "focus");
+  assert.equal(text(), "upgrade");
+  mock.timers.tick(2000);
+  client.answers = yes;
+  await event(page, "online");
+  assert.equal(text(), "secret");
+  const { length } = client.requests;
+  await event(page, "focus");
+  assert.equal(client.requests.length, length, "which was the refresh of the next five seconds");
 });
 
 test("a yes is unknown from its end on, until it was asked about again", async () => {
@@ -452,6 +516,55 @@ test("the return from checkout gives up after a few looks, and says so", async (
   const { length } = client.requests;
   await act(async () => mock.timers.tick(60_000));
   assert.equal(client.requests.length, length);
+});
+
+test("after the return from checkout nothing keeps the no that the server told before, or another page", async () => {
+  const initial = await prefetch(asking({ answers: () => NO }), [{ feature: "export" }]);
+  const client = asking({ answers: () => NO });
+  const gates = ["export", "api"].map((feature) => h(Gate, { key: feature, feature, fallback: "upgrade ", loading: "wait " }, "secret "));
+  const Return = () => String(useCheckoutReturn({ plan: "pro" }, { delaysMs: [2000] }).allowed);
+  await render(at(client, gates[1], { initial }));
+  client.answers = undefined;
+  // One that is still on its way when the page is left counts as little.
+  await event(page, "focus");
+  await render(at(client, h(Return), { initial }));
+  client.answers = yes;
+  await client.reply(() => NO);
+  while (client.waiting()) await client.reply(yes);
+  await act(async () => mock.timers.tick(2000));
+  assert.equal(text(), "true");
+  client.answers = undefined;
+  await render(at(client, gates, { initial }));
+  assert.equal(text(), "wait wait ");
+  await client.reply(yes);
+  assert.equal(text(), "secret secret ");
+});
+
+test("who leaves the return from checkout early is not shown the no of before", async () => {
+  const initial = await prefetch(asking({ answers: () => NO }), [{ plan: "pro" }, { plan: "team" }]);
+  const client = asking();
+  await render(at(client, h(() => String(useCheckoutReturn({ plan: "team" }).allowed)), { initial }));
+  assert.equal(text(), "false");
+  await render(at(client, pro, { initial }));
+  assert.equal(text(), "wait");
+  while (client.waiting()) await client.reply(yes);
+  assert.equal(text(), "secret");
+});
+
+test("after a sync the no of a page that was left is not shown again, and a late one does not come", async () => {
+  const client = asking();
+  let held;
+  const Held = () => ((held = useEntitlements()), "held ");
+  await render(at(client, [h(Held, { key: 1 }), h("p", { key: 2 }, pro)]));
+  await render(at(client, [h(Held, { key: 1 })]));
+  client.answers = yes;
+  await act(async () => assert.equal((await held.sync()).error, null));
+  while (client.waiting()) await client.reply(() => NO);
+  client.answers = undefined;
+  await render(at(client, [h(Held, { key: 1 }), h("p", { key: 2 }, pro)]));
+  assert.equal(text(), "held <p>wait</p>");
+  await client.reply(yes);
+  assert.equal(text(), "held <p>secret</p>");
 });
 
 test("a page that is left breaks the return from checkout off", async () => {
