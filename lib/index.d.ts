@@ -179,7 +179,6 @@ export interface Payer {
 export type Catalog = Readonly<Record<string, Plan>>;
 
 export interface Plan {
-  readonly name?: string;
   readonly free?: boolean;
   readonly payer?: "user" | "org";
   readonly features?: readonly string[];

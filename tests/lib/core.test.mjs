@@ -1,5 +1,6 @@
 // plangate-core as it is published: the files of the crate's own tests read through it, its errors, its state.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { test } from "node:test";
 import * as inline from "../../lib/dist/inline.js";
 import { seeded } from "../e2e/harness.mjs";
@@ -38,6 +39,15 @@ for (const provider of names) {
   });
 }
 
+test("npm packs what is needed and no more", () => {
+  const pack = ["pack", "--dry-run", "--json", "--ignore-scripts"];
+  const options = { cwd: new URL("../../lib", import.meta.url), encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] };
+  const [{ files, name }] = JSON.parse(execFileSync("npm", pack, options));
+  const modules = ["core.wasm", "edge-light.js", "imported.js", "inline.js"].map((file) => `dist/${file}`);
+  assert.equal(name, "plangate-core");
+  assert.deepEqual(files.map(({ path }) => path).sort(), [...modules, "README.md", "index.d.ts", "package.json"].sort());
+});
+
 test("what cannot be done has a code", () => {
   const { secret } = PROVIDERS.clerk;
   fails("unknown_provider", () => verify("nobody", secret, {}, "", 0));
@@ -54,6 +64,7 @@ test("what cannot be done has a code", () => {
   fails("unreadable_state", () => decide({ plan: "pro" }, {}, { user_id: "u" }, 0));
   fails("unreadable_state", () => decide({ known: { records: [{}] }, seen: [] }, {}, { user_id: "u" }, 0));
   fails("unusable_catalog", () => decide(null, { pro: { includes: ["nothing"] } }, { user_id: "u" }, 0));
+  fails("unusable_catalog", () => decide(null, { pro: { name: "Pro" } }, { user_id: "u" }, 0));
   fails("invalid_request", () => decide(null, {}, { plan: "pro" }, 0));
   fails("invalid_request", () => decide(null, {}, { user_id: "u", plna: "pro" }, 0));
   fails("invalid_request", () => entitlements(null, {}, { user_id: "u", plan: "pro" }, 0));

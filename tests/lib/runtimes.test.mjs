@@ -29,10 +29,10 @@ const BODY = JSON.stringify({
     plan_id: "cplan_pro", plan: { id: "cplan_pro", slug: "pro" }, payer: { id: "p", user_id: "user_1" } },
 });
 
-async function inBareContext(source, globals) {
+async function inBareContext(source, globals, imported = () => assert.fail("it imports something")) {
   const context = vm.createContext(globals);
   const module = new vm.SourceTextModule(source, { context });
-  await module.link(() => assert.fail("it imports something"));
+  await module.link((name) => imported(name, context));
   await module.evaluate();
   return JSON.parse(vm.runInContext(STORY, context)(module.namespace, BODY, SECRET, NOW));
 }
@@ -40,6 +40,16 @@ async function inBareContext(source, globals) {
 test("a context with nothing but WebAssembly, TextEncoder, TextDecoder and atob", async () => {
   const source = readFileSync(`${DIST}inline.js`, "utf8");
   assert.deepEqual(await inBareContext(source, { TextEncoder, TextDecoder, atob }), EXPECTED);
+});
+
+test("Next's edge runtime, which compiles the module in another realm than the code runs in", async () => {
+  const compiled = new WebAssembly.Module(readFileSync(`${DIST}core.wasm`));
+  const source = readFileSync(`${DIST}edge-light.js`, "utf8");
+  const imported = (name, context) => {
+    assert.equal(name, "./core.wasm?module");
+    return new vm.SyntheticModule(["default"], function () { this.setExport("default", compiled); }, { context });
+  };
+  assert.deepEqual(await inBareContext(source, { TextEncoder, TextDecoder }, imported), EXPECTED);
 });
 
 test("real workerd, which compiles nothing at run time", async () => {

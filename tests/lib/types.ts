@@ -53,6 +53,8 @@ export function questions(state: State) {
   decide(state, catalog, { user_id: "u", plan: "pro", checks: [{}] }, 0);
   // @ts-expect-error entitlements list everything
   entitlements(state, catalog, { user_id: "u", plan: "pro" }, 0);
+  // @ts-expect-error the core refuses what a plan does not have
+  decide(state, { pro: { name: "Pro" } }, { user_id: "u" }, 0);
   // @ts-expect-error no such provider in a catalog
   decide(state, { pro: { ids: { nobody: ["x"] } } }, { user_id: "u" }, 0);
   // @ts-expect-error answers are not for changing
