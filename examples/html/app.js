@@ -4,6 +4,9 @@ import { createPlangate } from "plangate";
 /** @param {string} id */
 const element = (id) => /** @type {HTMLDivElement} */ (document.getElementById(id));
 
+// What the back button brings back as it was left may no longer be so.
+window.addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
+
 const { Clerk } = window;
 await Clerk.load({ ui: { ClerkUI: window.__internal_ClerkUICtor } });
 

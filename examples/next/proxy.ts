@@ -1,12 +1,12 @@
 // Turns away who has not paid before a page of theirs is rendered. (Before Next.js 16 this file was called middleware.ts.)
-import { clerkMiddleware, createRouteMatcher } from "@clerk/nextjs/server";
+import { clerkMiddleware } from "@clerk/nextjs/server";
 import { NextResponse } from "next/server";
 import { createPlangate } from "plangate";
 
-const isPro = createRouteMatcher(["/pro(.*)"]);
+const isPro = (path: string) => path === "/pro" || path.startsWith("/pro/");
 
 export default clerkMiddleware(async (auth, request) => {
-  if (!isPro(request)) return;
+  if (!isPro(request.nextUrl.pathname)) return;
   const { userId, getToken, redirectToSignIn } = await auth();
   if (!userId) return redirectToSignIn();
   const plangate = createPlangate({ url: process.env.PLANGATE_URL ?? "", getToken });

@@ -4,7 +4,7 @@ import { createServer } from "node:http";
 import { DatabaseSync } from "node:sqlite";
 import { PlangateError, apply, decide, keys, parse, verify } from "plangate-core";
 
-const { CLERK_WEBHOOK_SIGNING_SECRET = "", API_KEY = "", DATABASE = "plangate.db", PORT = "8788" } = process.env;
+const { CLERK_WEBHOOK_SIGNING_SECRET = "", API_KEY = "", DATABASE = "plangate.db", PORT = "8790" } = process.env;
 const db = new DatabaseSync(DATABASE);
 db.exec(`PRAGMA journal_mode = WAL;
   CREATE TABLE IF NOT EXISTS deliveries (id TEXT PRIMARY KEY, outcome TEXT NOT NULL, body TEXT);
@@ -36,9 +36,13 @@ function store(id, parsed) {
 }
 async function answer(request) {
   const url = new URL(request.url, "http://server.invalid");
-  if (request.method === "POST" && url.pathname === "/clerk-webhook") {
+  if (request.method === "POST" && WEBHOOKS.includes(url.pathname)) {
     const parts = [];
-    for await (const part of request) if (parts.push(part) > 64) return [413, { code: "payload_too_large" }];
+    let size = 0;
+    for await (const part of request) {
+      if ((size += part.length) > MAX_BODY_BYTES) return [413, { code: "payload_too_large" }];
+      parts.push(part);
+    }
     const body = Buffer.concat(parts);
     const verified = verify("clerk", CLERK_WEBHOOK_SIGNING_SECRET, request.headers, body, Date.now());
     return [200, { outcome: store(`clerk:${verified.event_id}`, parse("clerk", verified)), event_id: verified.event_id }];
@@ -47,13 +51,23 @@ async function answer(request) {
   const [key, borne] = [`Bearer ${API_KEY}`, request.headers.authorization ?? ""].map((text) => Buffer.from(text));
   if (API_KEY === "" || key.length !== borne.length || !timingSafeEqual(key, borne)) return [401, { code: "unknown_api_key" }];
   const question = Object.fromEntries(url.searchParams);
+  // Of what is said twice, only the last would count, where a worker asks for both.
+  if (Object.keys(question).length < url.searchParams.size) return [400, { code: "invalid_request" }];
   const payers = ["user", "org"].flatMap((kind) => (question[`${kind}_id`] ? [`${kind}:${question[`${kind}_id`]}`] : []));
   return [200, decide(read(payers).map(({ state }) => state), null, question, Date.now())];
 }
+/** The second is a plangate worker's, so `plangate trigger` finds it here too. */
+const WEBHOOKS = ["/clerk-webhook", "/webhooks/clerk"];
+const MAX_BODY_BYTES = 524_288;
 const THEIRS = ["missing_headers", "invalid_signature", "timestamp_out_of_tolerance", "invalid_request"];
 export const server = createServer(async (request, response) => {
   const refuse = (thrown) => [thrown instanceof PlangateError && THEIRS.includes(thrown.code) ? 400 : 503, { code: thrown.code ?? "internal" }];
   const [status, body] = await answer(request).catch(refuse);
   response.writeHead(status, { "content-type": "application/json", "cache-control": "no-store" }).end(JSON.stringify(body));
+});
+server.on("error", (error) => {
+  if (error.code !== "EADDRINUSE") throw error;
+  console.error(`port ${PORT} is in use; stop what listens there, or choose another: PORT=8791 npm start`);
+  process.exitCode = 1;
 });
 server.listen(Number(PORT), "127.0.0.1");

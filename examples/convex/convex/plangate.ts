@@ -88,9 +88,12 @@ export const receiveFacts = internalMutation({
 
 const who = (payer: string): Who => (payer.startsWith("org:") ? { org_id: payer.slice(4) } : { user_id: payer.slice(5) });
 
+/** Convex schedules nothing that is more than five years away: it would refuse the whole mutation, and the delivery with it. */
+const LONGEST_MS = 4 * 365 * 86_400_000;
+
 /**
  * A query runs again when a document that it read changes, and not because time goes by. What is held ends at times that are
- * known beforehand, so at the next of them the document is touched.
+ * known beforehand, so at the next of them the document is touched. On the way to a distant one it is looked at as well.
  */
 async function schedule(ctx: MutationCtx, table: "states" | "snapshots", id: string, state: State | Snapshot, payers: readonly string[]) {
   const now = Date.now();
@@ -98,7 +101,7 @@ async function schedule(ctx: MutationCtx, table: "states" | "snapshots", id: str
     .flatMap((payer) => entitled(state, PLANS, who(payer), now, POLICY).payers)
     .flatMap(({ subscriptions }) => subscriptions.map(({ valid_until }) => (valid_until === null ? Number.NaN : Date.parse(valid_until))))
     .filter((end) => end > now);
-  const next_at = ends.length > 0 ? Math.min(...ends) : null;
+  const next_at = ends.length > 0 ? Math.min(...ends, now + LONGEST_MS) : null;
   if (next_at !== null) await ctx.scheduler.runAt(next_at, internal.plangate.look, { table, id, next_at });
   return { looked_at: now, next_at };
 }

@@ -135,6 +135,22 @@ test("when a plan runs out, the document that subscribed queries read is touched
   expect((await check("user_1", "basic")).allowed).toBe(true);
 });
 
+test("an end that is further away than Convex schedules is looked at on the way", async () => {
+  const end = T + 10 * 365 * DAY;
+  expect(await deliver("msg_1", item({ status: "canceled", end }))).toMatchObject({ outcome: "stored" });
+  const scheduled = () => app.run((ctx) => ctx.db.system.query("_scheduled_functions").order("desc").first());
+  for (let now = T; ; ) {
+    const { scheduledTime, args: [look] } = await scheduled();
+    // Convex refuses what is more than five years away, and with it the whole mutation.
+    expect(scheduledTime - now).toBeLessThan(5 * 365 * DAY);
+    expect(look.next_at).toBe(scheduledTime);
+    if (scheduledTime === end) break;
+    vi.setSystemTime((now = scheduledTime));
+    await app.mutation(internal.plangate.look, look);
+    expect((await check()).allowed).toBe(true);
+  }
+});
+
 test("several payers' deliveries do not mix, and two states become one when a delivery joins them", async () => {
   for (const user of ["user_1", "user_2", "user_3"]) await deliver(`msg_${user}`, item({ user }));
   expect((await tables(["states"])).states).toHaveLength(3);

@@ -7,7 +7,9 @@ export function Export() {
     <Gate
       feature="export"
       loading={<button disabled>Export</button>}
-      fallback={({ error }) => (error ? <p>We cannot tell right now whether you may export.</p> : <Link href="/pricing">Upgrade to export</Link>)}
+      fallback={({ error }) =>
+        error && error.code !== "signed_out" ? <p>We cannot tell right now whether you may export.</p> : <Link href="/pricing">Upgrade to export</Link>
+      }
     >
       <button>Export</button>
     </Gate>
