@@ -7,9 +7,10 @@
 // behind them is in another process, as it is at Cloudflare. The store counts what it is asked.
 
 import { execFileSync, spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { createConnection } from "node:net";
+import { createConnection, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { Miniflare, convertV4MiniflareOptions } from "miniflare";
@@ -17,7 +18,7 @@ import { root } from "../../scripts/run.mjs";
 import { migrate } from "../../tests/e2e/migrated.mjs";
 
 const require = createRequire(import.meta.url);
-const here = path.dirname(new URL(import.meta.url).pathname);
+const here = import.meta.dirname;
 const wranglerToml = readFileSync(path.join(root, "wrangler.toml"), "utf8");
 const COMPATIBILITY_DATE = wranglerToml.match(/^compatibility_date = "(.*)"/m)[1];
 
@@ -94,9 +95,12 @@ function workerds() {
 
 const quoted = (text) => JSON.stringify(text).replaceAll("\\u", "\\\\u");
 
-/** The worker process. `modules` are `{name, file, type}`, the worker first; `bindings` are texts; `v8Flags` are V8's own. */
+/**
+ * The worker process. `modules` are `{name, file, type}`, the worker first; `bindings` are texts; `v8Flags` are V8's own;
+ * `internet` is where its own requests go, which are refused otherwise.
+ */
 export class Worker {
-  static async start({ name, modules, bindings, store, v8Flags = [] }) {
+  static async start({ name, modules, bindings, store, v8Flags = [], internet }) {
     const self = new Worker();
     self.name = name;
     self.folder = mkdtempSync(path.join(tmpdir(), "plangate-bench-worker-"));
@@ -108,7 +112,7 @@ const config :Workerd.Config = (
     (name = "main", worker = .worker),
     (name = "kv", external = (address = "${store.url.host}", http = (injectRequestHeaders = [(name = "x-bench", value = "kv")]))),
     (name = "d1", external = (address = "${store.url.host}", http = (injectRequestHeaders = [(name = "x-bench", value = "d1")]))),
-    (name = "internet", network = (allow = [])),
+    (name = "internet", ${internet ? `external = (address = "${internet.host}", http = ())` : "network = (allow = [])"}),
   ],
   v8Flags = [${v8Flags.map(quoted).join(", ")}],
   sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main")],
@@ -154,13 +158,19 @@ const worker :Workerd.Worker = (
   }
 }
 
-async function freePort() {
-  const { createServer } = await import("node:net");
-  const server = createServer();
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+/**
+ * A port that nothing listens on. It is none of those that the system gives to whoever asks for any, or somebody beside would be
+ * given it before it is used.
+ */
+export async function freePort() {
+  for (;;) {
+    const port = randomInt(20_000, 32_768);
+    const server = createServer();
+    const isFree = await new Promise((resolve) => server.once("error", () => resolve(false)).listen(port, "127.0.0.1", () => resolve(true)));
+    if (!isFree) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
 }
 
 async function answering(worker, port) {
