@@ -70,14 +70,22 @@ struct Told<'a> {
 }
 
 impl Due {
-    /// Reads what the database answers.
+    /// Reads what the database answers. A row that this version of the code cannot read, as one of a later version may be,
+    /// keeps no other from being sent.
     ///
     /// # Errors
-    /// [`Unreadable`] when it is not what this version of the code writes.
+    /// [`Unreadable`] when nothing in it is what this version of the code writes.
     pub fn read_all(text: &str) -> Result<Vec<Self>, Unreadable> {
         let json = json::parse(text.as_bytes())?;
         let rows = json.as_list().ok_or_else(|| Unreadable::new("a list was expected"))?;
-        rows.iter().map(|row| Self::read(Fields::of(row)?)).collect()
+        let (mut all, mut unreadable) = (Vec::new(), None);
+        for row in rows {
+            match Fields::of(row).and_then(Self::read) {
+                Ok(due) => all.push(due),
+                Err(error) => unreadable = Some(error),
+            }
+        }
+        unreadable.filter(|_| all.is_empty()).map_or(Ok(all), Err)
     }
 
     fn read(fields: Fields<'_>) -> Result<Self, Unreadable> {

@@ -94,6 +94,24 @@ fn a_run_that_died_is_followed_by_another_and_what_it_notes_late_takes_nothing_b
 }
 
 #[test]
+fn one_that_this_version_cannot_read_keeps_nobody_elses_waiting() {
+    let shop = Shop::new();
+    deliver(&shop, &change("user_1", 1), NOW);
+    // As a later version might, before one went back to this one.
+    let of_another_kind = "INSERT INTO outbox (payer, sequence, provider, event_id, created_at, next_at) \
+                           VALUES ('team:1', 1, 'clerk', 'e_team', 0, 0)";
+    shop.store.connection().execute(of_another_kind, []).unwrap();
+    let found = due(&shop, "a", 8, NOW);
+    assert_eq!(sequences(&found), [("user:user_1".to_owned(), 1)]);
+    run(&shop, &delivered(&found[0], at(NOW)));
+    // Where there is nothing else, that is said.
+    let rows = run(&shop, &claim("b", 8, at(NOW + 120_000), at(NOW + 60_000)));
+    let Stored::Text(text) = &rows[0][0] else { panic!("no text") };
+    let error = Due::read_all(text).unwrap_err();
+    assert_eq!(error.to_string(), "reading a snapshot: `payer` is not the key of a payer");
+}
+
+#[test]
 fn it_is_tried_ten_times_over_three_days_and_then_kept() {
     let shop = Shop::new();
     deliver(&shop, &change("user_1", 1), NOW);
