@@ -70,18 +70,19 @@ fn remember(now: Timestamp, catalog: Rc<Catalog>) -> Rc<Catalog> {
     catalog
 }
 
-/// KV first, which is near; D1 where it has none.
+/// KV first, which is near; D1 where it has none that can be read.
 async fn plans(env: &Env, provider: &str) -> Result<Vec<ApiPlan>, Failure> {
     let name = name(provider);
-    let copy = store::text_copy(env, &name).await.unwrap_or_else(|cause| {
+    let read = |text: String| ApiPlan::read_all(&text).map_err(|error| error.to_string());
+    let copy = store::text_copy(env, &name).await.and_then(|copy| copy.map(read).transpose());
+    let copy = copy.unwrap_or_else(|cause| {
         Line::warn(format!("failed to read the copy of the plans: {cause}")).with("provider", provider).write();
         None
     });
-    let text = match copy {
-        Some(text) => Some(text),
-        None => store::kept(env, &[&name]).await?.remove(&name),
-    };
+    if let Some(plans) = copy {
+        return Ok(plans);
+    }
     // Never synced: there are none.
-    let Some(text) = text else { return Ok(Vec::new()) };
-    ApiPlan::read_all(&text).map_err(|error| Failure::Internal(format!("reading the plans of {provider}: {error}")))
+    let Some(text) = store::kept(env, &[&name]).await?.remove(&name) else { return Ok(Vec::new()) };
+    read(text).map_err(|error| Failure::Internal(format!("reading the plans of {provider}: {error}")))
 }
