@@ -359,6 +359,18 @@ test("plans and their features come from Clerk, by who holds them", async () => 
   assert.deepEqual([await allowed(user, "feature=export"), await allowed(user, "feature=import")], [false, true]);
 });
 
+test("what another version kept of a sweep is begun anew, and is no alarm", async () => {
+  for (const provider of ["clerk", "of_a_worker_to_come"]) {
+    await sql("INSERT INTO kept (name, value, updated_at) VALUES (?1, ?2, 0) ON CONFLICT DO UPDATE SET value = excluded.value", `sweep:${provider}`, '{"listings":{"live":7}}');
+  }
+  const before = await health();
+  assert.deepEqual([before.status, before.bindings.DB, before.providers.clerk.reconcile.checked], ["ok", "ok", 0]);
+  clerk.show(item(newUser(), { at: Date.now() - HOUR_MS }));
+  assert.equal((await sweep()).checked, 1);
+  assert.equal((await health()).status, "ok");
+  await sql("DELETE FROM kept WHERE name = 'sweep:of_a_worker_to_come'");
+});
+
 test("the scheduled handler sweeps", async () => {
   const user = newUser();
   clerk.show(item(user, { at: Date.now() - HOUR_MS }));
