@@ -89,6 +89,7 @@ static LEDGER_ROW: LazyLock<String> = LazyLock::new(|| {
 const KEPT: &str = "SELECT k.name, k.value FROM json_each(?1) e CROSS JOIN kept k ON k.name = e.value";
 const KEEP: &str = "INSERT INTO kept (name, value, updated_at) VALUES (?1, ?2, ?3) \
                     ON CONFLICT DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at";
+const LAST_MIGRATION: &str = "SELECT name FROM d1_migrations ORDER BY id DESC LIMIT 1";
 const COUNT_REJECTIONS: &str = "INSERT INTO rejections (provider, cause, count, last_at) \
      SELECT e.value ->> 'provider', e.value ->> 'cause', e.value ->> 'count', e.value ->> 'last_at' \
      FROM json_each(?1) e WHERE true \
@@ -362,6 +363,12 @@ pub fn note(id: &str, action: &str, detail: &str, now: Timestamp) -> Statement {
 #[must_use]
 pub fn health(now: Timestamp) -> Statement {
     Statement { sql: HEALTH, params: vec![now.plus_millis(-MISSED_AFTER_MS).into()] }
+}
+
+/// Reads the last migration that was applied: one row, `name`. Where what a later one makes is missing, [`health`] cannot tell.
+#[must_use]
+pub fn last_migration() -> Statement {
+    Statement { sql: LAST_MIGRATION, params: Vec::new() }
 }
 
 /// What became of a delivery. Every one of these is a success to the sender.

@@ -12,7 +12,7 @@ use crate::ordered::{self, Map};
 use crate::provider::PROVIDERS;
 use crate::reconcile::{OVERDUE_AFTER_MS, Silence, Sweep, likely_cause};
 use crate::settings::Problem;
-use crate::store::LATEST_MIGRATION;
+use crate::store::{LATEST_MIGRATION, health, last_migration};
 use crate::time::Timestamp;
 
 #[derive(Serialize)]
@@ -186,7 +186,7 @@ pub(super) async fn handle(edge: &Edge<'_>) -> Result<Reply, Failure> {
     if rejections::is_due(edge.now) {
         rejections::flush(edge.env, edge.now).await;
     }
-    let database = store::health(edge.env, edge.now)
+    let database = store::first_text(edge.env, &health(edge.now))
         .await
         .and_then(|json| Database::parse(&json).map_err(|error| error.to_string()));
     let kv = store::copy_health(edge.env).await;
@@ -195,17 +195,25 @@ pub(super) async fn handle(edge: &Edge<'_>) -> Result<Reply, Failure> {
             Line::error(format!("{what} is unavailable: {cause}")).write();
         }
     }
+    // A database that lacks a table or a column answers. Nothing but the text tells that from one that does not.
+    let lacks_some = database.as_ref().is_err_and(|cause| cause.contains("no such "));
+    let applied = match &database {
+        Ok(database) => database.migration.clone(),
+        Err(_) if lacks_some => store::first_text(edge.env, &last_migration()).await.ok(),
+        Err(_) => None,
+    };
     // A migration only adds, so those of a worker to come change nothing for this one: one may go back to it.
-    let is_migrated = database.as_ref().is_ok_and(|database| database.migration.as_deref() >= Some(LATEST_MIGRATION));
+    let is_migrated = !lacks_some && applied.as_deref() >= Some(LATEST_MIGRATION);
     let word = |works: bool| if works { "ok" } else { "unavailable" };
-    let bindings = Bindings { d1: word(database.is_ok()), kv: word(kv.is_ok()) };
+    let d1_works = database.is_ok() || lacks_some;
+    let bindings = Bindings { d1: word(d1_works), kv: word(kv.is_ok()) };
     let providers = providers(edge, database.as_ref().ok());
     let is_silent = |health: &ProviderHealth| health.missed.as_ref().is_some_and(|missed| missed.is_silent);
     // Where nothing is to be passed on any more, what waits is no alarm.
     let unsent_since =
         database.as_ref().ok().filter(|_| edge.settings.passes_on).and_then(|database| database.unsent_since);
     let is_overdue = |health: &ProviderHealth| health.reconcile.as_ref().is_some_and(|sweep| sweep.is_overdue);
-    let status = if database.is_err() || kv.is_err() {
+    let status = if !d1_works || kv.is_err() {
         "unavailable"
     } else if !is_migrated {
         "not_migrated"
@@ -225,10 +233,7 @@ pub(super) async fn handle(edge: &Edge<'_>) -> Result<Reply, Failure> {
         status,
         version: env!("CARGO_PKG_VERSION"),
         bindings,
-        migrations: Migrations {
-            expected: LATEST_MIGRATION,
-            applied: database.as_ref().and_then(|database| database.migration.clone()),
-        },
+        migrations: Migrations { expected: LATEST_MIGRATION, applied },
         settings: SettingsHealth {
             missing: edge.settings.missing.iter().map(view).collect(),
             unusable: edge.settings.unusable.iter().map(view).collect(),

@@ -300,9 +300,9 @@ fn own_key(name: &str) -> String {
     format!("own1:{name}")
 }
 
-/// What the database says of itself, as JSON.
-pub(super) async fn health(env: &Env, now: Timestamp) -> Result<String, String> {
-    let rows = rows(env, &store::health(now)).await.map_err(|thrown| message(&thrown))?;
+/// The first column of a statement's first row.
+pub(super) async fn first_text(env: &Env, statement: &Statement) -> Result<String, String> {
+    let rows = rows(env, statement).await.map_err(|thrown| message(&thrown))?;
     let row = rows.get(0);
     let first = row.dyn_into::<Array>().ok().and_then(|row| row.get(0).as_string());
     first.ok_or_else(|| "the database answered nothing".into())

@@ -159,6 +159,29 @@ test("a database that lacks a migration is not migrated, and one that has later 
   assert.ok(applied < latest);
 });
 
+test("of tables that are missing health says which migration was the last, and a delivery comes again", async (t) => {
+  const own = await Plangate.start();
+  t.after(() => own.stop());
+  const d1 = await own.d1();
+  const health = async () => {
+    const { status, body } = await own.request("GET", "/healthz");
+    return [status, body.status, body.bindings.DB, body.migrations.applied];
+  };
+  // As where 0005 is the first of those that failed, or were never applied.
+  await d1.prepare("DROP TABLE outbox").run();
+  await d1.prepare("DELETE FROM d1_migrations WHERE name >= '0005'").run();
+  assert.deepEqual(await health(), [503, "not_migrated", "ok", "0004_customers.sql"]);
+  const user = newUser();
+  const delivery = itemEvent(user);
+  await d1.prepare("ALTER TABLE customers RENAME TO missing").run();
+  problem(await own.deliver(delivery, { id: "msg_1" }), 503, "store_unavailable");
+  assert.deepEqual(await health(), [503, "not_migrated", "ok", "0004_customers.sql"]);
+  await d1.prepare("ALTER TABLE missing RENAME TO customers").run();
+  await own.delivered(delivery, "stored", { id: "msg_1" });
+  await d1.prepare("DROP TABLE d1_migrations").run();
+  assert.deepEqual(await health(), [503, "not_migrated", "ok", null]);
+});
+
 test("with nothing set, every setting that is needed is named at once, and no value ever", async (t) => {
   const bare = await Plangate.start({ bindings: { CLERK_WEBHOOK_SIGNING_SECRET: undefined, CLERK_JWT_KEY: undefined, API_KEYS: undefined } });
   t.after(() => bare.stop());

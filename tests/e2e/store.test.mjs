@@ -172,7 +172,7 @@ test("without migrations nothing is acknowledged and nobody is let in, and healt
   assert.equal((await bare.deliver(itemEvent(user))).status, 503);
   assert.equal((await bare.check(user)).status, 503);
   const health = await bare.request("GET", "/healthz");
-  assert.deepEqual([health.status, health.body.status, health.body.bindings.DB], [503, "unavailable", "unavailable"]);
+  assert.deepEqual([health.status, health.body.status, health.body.bindings.DB, health.body.migrations.applied], [503, "not_migrated", "ok", null]);
 });
 
 test("without its bindings the worker says so and keeps serving", async (t) => {
