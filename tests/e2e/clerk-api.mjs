@@ -57,7 +57,7 @@ export class ClerkApi {
     this.plans.unshift({ object: "commerce_plan", id: `cplan_${slug}`, slug, name: slug, is_default: isDefault, is_recurring: !isDefault, for_payer_type: payer, has_base_fee: !isDefault, fee: MONEY(2000), publicly_visible: true, free_trial_enabled: false, free_trial_days: null, ...(named && { features: named }) });
   }
 
-  /** The next request that fits the pattern is answered so: `{ status, headers, body }`, or "reset". */
+  /** The next request that fits the pattern is answered so: `{ status, headers, body }`, "reset", or by a function. */
   fail(pattern, how, times = 1) {
     for (let n = 0; n < times; n++) this.faults.push({ pattern, how });
   }
@@ -74,6 +74,7 @@ export class ClerkApi {
     if (fault >= 0) {
       const [{ how }] = this.faults.splice(fault, 1);
       if (how === "reset") return request.socket.destroy();
+      if (typeof how === "function") return how(request, response);
       return send(how.status ?? 200, how.body ?? { errors: [] }, how.headers);
     }
     if (request.headers.authorization !== `Bearer ${SECRET_KEY}`) return refuse(401, "clerk_key_invalid");

@@ -128,7 +128,7 @@ export class ProviderApis {
     return object;
   }
 
-  /** The next requests that fit the pattern are answered so: `{ status, headers, body }`, or "reset". */
+  /** The next requests that fit the pattern are answered so: `{ status, headers, body }`, "reset", or by a function. */
   fail(pattern, how, times = 1) {
     for (let n = 0; n < times; n++) this.faults.push({ pattern, how });
   }
@@ -143,6 +143,7 @@ export class ProviderApis {
     if (fault >= 0) {
       const [{ how }] = this.faults.splice(fault, 1);
       if (how === "reset") return request.socket.destroy();
+      if (typeof how === "function") return how(request, response);
       return send(how.status ?? 200, how.body ?? {}, how.headers);
     }
     const [, provider, path] = new URL(request.url, this.url).pathname.match(/^\/(\w+)(\/.*)$/) ?? [];

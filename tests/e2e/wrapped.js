@@ -16,6 +16,8 @@
 //   rows                nothing fails; the rows that statements read and wrote are counted as well
 // What the worker does after a pause of a second or more, it does at once, or, after `/test/pause?X`, upon `/test/release?X`. The
 // answer comes after it and tells of it as well.
+// What it asks of others it gives up when it would, or, after `/test/elapse?MS`, once so many milliseconds went by as these add up to
+// from then on. `/test/reached?answered PATH` answers once the headers of an answer from there came.
 // `x-test-clock`, in milliseconds: the worker's clock is at least so far ahead from now on. It never goes back.
 // `x-test-now`, in milliseconds since 1970: the worker's clock stands there from now on, however long anything takes.
 import plangate from "./index.js";
@@ -39,6 +41,26 @@ scheduler.wait = async (ms) => {
   if (pauses === undefined) return;
   reached.add(pauses);
   await until(released, pauses);
+};
+
+const realTimeout = AbortSignal.timeout.bind(AbortSignal);
+let elapsed;
+AbortSignal.timeout = (ms) => {
+  if (elapsed === undefined) return realTimeout(ms);
+  const controller = new AbortController();
+  const giveUp = async (at) => {
+    while (elapsed < at) await pause(2);
+    controller.abort(new DOMException("The operation was aborted due to timeout", "TimeoutError"));
+  };
+  giveUp(elapsed + ms);
+  return controller.signal;
+};
+const realFetch = fetch;
+globalThis.fetch = async (url, ...args) => {
+  const answer = await realFetch(url, ...args);
+  const { pathname, search } = new URL(url);
+  reached.add(`answered ${pathname}${search}`);
+  return answer;
 };
 
 /** What each key of KV held before. */
@@ -135,9 +157,10 @@ function wrap(env, faults, counts, eventId) {
 
 /** `/test/release?X` lets go what is held; `/test/reached?X` answers once something is. */
 async function control(url) {
-  const name = url.search.slice(1);
+  const name = decodeURIComponent(url.search.slice(1));
   if (url.pathname === "/test/release") released.add(name);
   else if (url.pathname === "/test/pause") pauses = name;
+  else if (url.pathname === "/test/elapse") elapsed = (elapsed ?? 0) + Number(name);
   else await until(reached, name);
   return new Response(null, { status: 204 });
 }
