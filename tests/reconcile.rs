@@ -255,13 +255,14 @@ fn an_item_left_out_of_its_own_subscription_is_over_once_it_is_settled() {
     assert!(!ended(T, T + 6 * MINUTE, &body.replace("csub_1", "csub_2")), "another subscription");
     let broken = body.replace("\"subscription_items\":[", "\"subscription_items\":[{\"id\":\"i_1\"},");
     assert!(!ended(T, T + 6 * MINUTE, &broken), "it may be the one that could not be read");
+    assert!(!ended(T, T + 6 * MINUTE, &subscription(&[])), "a subscription has one item at least");
 }
 
 #[test]
 fn an_item_left_out_keeps_its_period_and_tells_when_it_was_found_to_be_over() {
     let mut shop = Shop::new();
     shop.webhook("e1", &item("i_1", "active", T));
-    shop.read(&subscription(&[]), T + 6 * MINUTE);
+    shop.read(&subscription(&[item("i_2", "ended", T)]), T + 6 * MINUTE);
     let sql = "SELECT period_start, period_end, ended_at FROM records";
     let found: [i64; 3] =
         shop.0.connection().query_row(sql, [], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?])).unwrap();
@@ -393,7 +394,7 @@ fn how_far_a_sweep_came_reads_back_and_what_cannot_be_read_is_begun_anew() {
 fn what_the_provider_tells_of_an_item_left_out_before_wins() {
     let mut shop = Shop::new();
     shop.webhook("e1", &item("i_1", "active", T));
-    shop.read(&subscription(&[]), T + 6 * MINUTE);
+    shop.read(&subscription(&[item("i_2", "active", T)]), T + 6 * MINUTE);
     assert_eq!(shop.status("i_1").unwrap(), "ended");
     shop.webhook("e2", &item("i_1", "active", T + 10));
     assert_eq!(shop.status("i_1").unwrap(), "active");
@@ -405,14 +406,14 @@ fn records_of_other_providers_and_payers_are_left_alone() {
     let mut others = item("i_9", "active", T);
     others["payer"]["user_id"] = json!("user_2");
     shop.webhook("e1", &others);
-    assert_eq!(shop.read(&subscription(&[]), T + 6 * MINUTE), [""; 0]);
+    assert_eq!(shop.read(&subscription(&[item("i_2", "ended", T)]), T + 6 * MINUTE), [""; 0]);
     // The flat form's record is none of the API's.
     let flat = json!({"type": "subscription.created", "timestamp": T, "data": {"user_id": "user_1", "plan": "pro"}})
         .to_string();
     let verified = Verified::recorded("e2", at(T), flat.as_bytes());
     let parsed = named("clerk").unwrap().parse(&verified, &Ours::default());
     shop.0.deliver("clerk", &verified, &parsed, at(T)).unwrap();
-    assert_eq!(shop.read(&subscription(&[]), T + 6 * MINUTE), [""; 0]);
+    assert_eq!(shop.read(&subscription(&[item("i_2", "ended", T)]), T + 6 * MINUTE), [""; 0]);
 }
 
 #[test]

@@ -70,8 +70,9 @@ impl Api for BackendApi {
         // The second is the name in webhooks.
         let items = ["subscription_items", "items"].into_iter().find(|name| subscription.field(name).is_some());
         let mut reading = shown(listed(subscription, items, "an answer without items")?, &container, read_at);
-        // With an item that could not be read, one that seems to be missing may be that one.
-        reading.whole = id.filter(|_| reading.unreadable == 0);
+        // With an item that could not be read, one that seems to be missing may be that one. Without any the answer is not to be
+        // relied on: a subscription always has one, that of the free plan at least.
+        reading.whole = id.filter(|_| reading.unreadable == 0 && !reading.shown.is_empty());
         Ok(reading)
     }
 
