@@ -169,7 +169,16 @@ async fn sweep_listings(
             let cursor = cursor.filter(|cursor| api.page_path(listing, Some(cursor)).is_some());
             let Some(path) = api.page_path(listing, cursor.as_deref()) else { break };
             let read_at = clock();
-            let body = ask(api, access, &path).await?;
+            let body = match ask(api, access, &path).await {
+                Ok(body) => body,
+                Err(error) => {
+                    // What the cursor names may be gone there, or another account's: the next run begins anew.
+                    if matches!(error, ApiError::NotFound | ApiError::Refused { status: 400 }) {
+                        sweep.listings.insert((*listing).to_owned(), progress);
+                    }
+                    return Err(error.into());
+                }
+            };
             let (reading, next) = api.read_page(listing, cursor.as_deref(), &body, read_at).map_err(ApiError::from)?;
             let reading = reading.of(settings.ours.environment).map_err(ApiError::from)?;
             let (shown, unreadable) = (reading.shown.len(), reading.unreadable);

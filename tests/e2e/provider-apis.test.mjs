@@ -202,6 +202,39 @@ test("hundreds of subscribers of four providers are found in bounded runs, none 
   for (const { provider, user, isOver } of buyers) assert.equal(await allowed(user, small), !isOver, provider);
 });
 
+test("a sweep whose place is gone there begins anew, and one that was only refused goes on", async (t) => {
+  const small = await Plangate.start({ bindings: { ...apis.bindings(["stripe"]), ADMIN_TOKEN, PLANS, RECONCILE_PAGES_PER_RUN: "2" }, outbound: "network" });
+  t.after(() => small.stop());
+  const at = Date.now() - HOUR_MS;
+  // A page and the last one; of the first nothing is to be stored.
+  const [bought, last] = [newUser(), SHOPS.stripe.newId()];
+  apis.show("stripe", { user: bought, customer: newCustomer("stripe"), at });
+  apis.show("stripe", { id: last, customer: newCustomer("stripe"), at, status: "incomplete_expired" });
+  for (let n = 0; n < 24; n++) apis.show("stripe", { customer: newCustomer("stripe"), at, status: "incomplete_expired" });
+  const cursor = async () => {
+    const { results } = await (await small.d1()).prepare("SELECT json_extract(value, '$.listings.live.cursor') AS cursor FROM kept WHERE name = 'sweep:stripe'").all();
+    return results[0].cursor;
+  };
+  const run = async () => (await sweep(small)).stripe.error;
+  assert.deepEqual([await run(), await cursor()], [null, last]);
+  for (const status of [500, 401, 403, 408]) {
+    apis.fail(/starting_after/, { status });
+    assert.match(await run(), /^asking stripe: it (answered|refused)/);
+    assert.equal(await cursor(), last, `after ${status}`);
+  }
+  for (const status of [400, 404]) {
+    apis.fail(/starting_after/, { status });
+    assert.match(await run(), /^asking stripe: it /);
+    assert.equal(await cursor(), null, `after ${status}`);
+    assert.deepEqual([await run(), await cursor()], [null, last]);
+  }
+  // Or it is asked with the key of another account.
+  apis.sold.stripe.delete(last);
+  assert.equal(await run(), "asking stripe: it answered 400");
+  for (let n = 0; n < 2; n++) assert.equal(await run(), null);
+  assert.equal(await allowed(bought, small), true);
+});
+
 test("a provider that is down keeps none of the others from being asked", async () => {
   const limited = { status: 429, headers: { "retry-after": "7" } };
   const cases = ["stripe", "lemonsqueezy"].flatMap((down) => [[down, { status: 500 }, null], [down, limited, "7"]]);
