@@ -12,10 +12,14 @@ use crate::json::{self, Json};
 /// use on Cloudflare's free plan. All providers allow it.
 pub(super) const PAGE: usize = 25;
 
+/// The longest id: so long may Stripe's be. No server takes a path of any length, and one that is kept is asked for again and again.
+const MAX_ID_BYTES: usize = 255;
+
 /// Whether a text may stand in a path as it is: `..` and `/` would lead to another one.
 #[must_use]
 pub fn is_id(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    (1..=MAX_ID_BYTES).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 /// Reads a body as JSON.
