@@ -235,6 +235,17 @@ test("a provider that wants to be left alone is", async () => {
   assert.equal((await sweep()).error, null);
 });
 
+test("how long a provider wants to be left alone is believed within reason", async () => {
+  const cases = [["0", 0], ["3600", 3600], ["3601", 3600], ["4294967295", 3600], ["4294967296", 30], ["9".repeat(100), 30], ["-1", 30], ["1e9", 30], ["Wed, 21 Oct 2099 07:28:00 GMT", 30], ["", 30]];
+  for (const [said, secs] of cases) {
+    clerk.fail(/subscription_items/, { status: 429, headers: { "retry-after": said } });
+    const { error, not_before: until } = await sweep();
+    assert.equal(error, `asking clerk: it wants to be left alone for ${secs} s`, said);
+    assert.ok(Date.parse(until) <= Date.now() + secs * 1000, said);
+    await sql("UPDATE kept SET value = json_set(value, '$.not_before', 1) WHERE name = 'sweep:clerk'");
+  }
+});
+
 test("the health shows nobody the address that is set, and the log says why it could not be asked", async (t) => {
   const gate = await Plangate.start({ bindings: { CLERK_SECRET_KEY: "sk_test_x", CLERK_API_URL: "https://hush.test:99999", ADMIN_TOKEN } });
   t.after(() => gate.stop());

@@ -2,6 +2,7 @@
 // lost when either side is killed.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { after, before, test } from "node:test";
@@ -52,7 +53,7 @@ class Receiver {
     const isTaken = answer >= 200 && answer < 300;
     if ((isTaken || answer === "taken, then reset") && data.sequence > newest) this.held.set(data.payer, data);
     if (answer === "taken, then reset") return request.socket.destroy();
-    response.writeHead(answer).end("a body");
+    response.writeHead(...[answer].flat()).end("a body");
   }
 }
 
@@ -193,6 +194,22 @@ test("a receiver that fails holds up one payer's order and nobody else; what it 
   const order = of(slow).map(({ sequence }) => sequence);
   assert.deepEqual(order, order.toSorted((a, b) => a - b), "in order");
   assert.equal(receiver.held.get(`user:${slow}`).sequence, 4);
+});
+
+test("a message goes to the address that is set and to no other", async (t) => {
+  let asked = 0;
+  const elsewhere = createServer((_, response) => response.end(String((asked += 1)))).listen(0, "127.0.0.1");
+  await once(elsewhere, "listening");
+  t.after(() => elsewhere.close());
+  const location = `http://localhost:${elsewhere.address().port}/`;
+  for (const status of [301, 302, 303, 307, 308]) {
+    const user = newUser();
+    receiver.mode = ({ payer }) => (payer === `user:${user}` ? [status, { location }] : 204);
+    await plangate.delivered(paid(user, 1));
+    assert.deepEqual([(await outbox()).rows.map(({ failure }) => failure), asked], [[`it answered ${status}`], 0]);
+    receiver.mode = () => 204;
+    await drain();
+  }
 });
 
 test("while the receiver thinks about a change nobody sends it again, nor the payer's next one", async () => {
