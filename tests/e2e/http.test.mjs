@@ -1,5 +1,7 @@
 // The contract of the routes: methods, paths, bodies, questions, settings, health.
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect } from "node:net";
 import { after, before, test } from "node:test";
 import { API_KEY, BINDINGS, Plangate, SECRET, itemEvent, newUser, sign, subscriptionEvent, item, token } from "./harness.mjs";
 
@@ -53,6 +55,42 @@ test("a body over the limit is refused, announced or not, and one at the limit i
   };
   problem(await chunked(over), 413, "payload_too_large");
   assert.equal((await chunked(sign(itemEvent(newUser())))).body.outcome, "stored");
+});
+
+test("a body that comes a byte at a time is read; of one that stops half way nothing is kept, and others do not wait for it", { timeout: 60_000 }, async () => {
+  const framings = {
+    announced: { header: ({ length }) => `content-length: ${length}`, frame: (part) => part, end: "" },
+    chunked: { header: () => "transfer-encoding: chunked", frame: (part) => Buffer.concat([Buffer.from(`${part.length.toString(16)}\r\n`), part, Buffer.from("\r\n")]), end: "0\r\n\r\n" },
+  };
+  for (const [name, { header, frame, end }] of Object.entries(framings)) {
+    const delivery = sign(itemEvent(newUser()));
+    const { headers, body } = delivery;
+    const open = async () => {
+      const socket = connect(plangate.url.port, plangate.url.hostname);
+      await once(socket, "connect");
+      socket.setNoDelay(true);
+      const lines = [...Object.entries(headers).map(([key, value]) => `${key}: ${value}`), header(body)];
+      socket.write(`POST /webhooks/clerk HTTP/1.1\r\nhost: ${plangate.url.host}\r\n${lines.join("\r\n")}\r\n\r\n`);
+      return socket;
+    };
+    const half = await open();
+    half.write(frame(body.subarray(0, 100)));
+    await plangate.delivered(itemEvent(newUser()));
+    half.end();
+    assert.match(String((await once(half, "data"))[0]), /^HTTP\/1.1 400 /, name);
+    const gone = await open();
+    gone.write(frame(body.subarray(0, 100)));
+    gone.resetAndDestroy();
+
+    const slow = await open();
+    for (const byte of body) await new Promise((done) => slow.write(frame(Buffer.from([byte])), done));
+    slow.write(end);
+    let answer = "";
+    while (!answer.includes("outcome")) answer += (await once(slow, "data"))[0];
+    slow.destroy();
+    assert.match(answer, /^HTTP\/1.1 200 [^]*"outcome":"stored"/, name);
+    assert.equal((await plangate.request("POST", "/webhooks/clerk", delivery)).body.outcome, "duplicate");
+  }
 });
 
 test("an unusable question is 400 and says why", async () => {
