@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, isAbsolute, join } from "node:path";
@@ -73,6 +73,23 @@ test("a build knows its sources by their place in the clone, so that a copy of i
   const { sources } = JSON.parse(readFileSync(inputs, "utf8"));
   assert.ok(sources.includes(join("src", "lib.rs")));
   assert.deepEqual(sources.filter((file) => isAbsolute(file)), []);
+});
+
+test("an environment made as the README says leaves production its domain", async () => {
+  const readme = readFileSync(join(ROOT, "README.md"), "utf8");
+  const [routes] = /routes = \[\{.*?\}\]/.exec(readme);
+  const [, staging] = /```toml\n([^`]*\[\[env\.staging\.[^`]*)```/.exec(readme);
+  const folder = mkdtempSync(join(tmpdir(), "plangate-config-"));
+  const config = join(folder, "wrangler.toml");
+  const own = readFileSync(join(ROOT, "wrangler.toml"), "utf8");
+  writeFileSync(config, `${own.replace(/^\[/m, `${routes}\n[`)}\n${staging.replaceAll(/^ {2}/gm, "")}`);
+  const { unstable_readConfig: readConfig } = await import("wrangler");
+  const [production, other] = [readConfig({ config }), readConfig({ config, env: "staging" }, { hideWarnings: true })];
+  rmSync(folder, { recursive: true });
+  assert.deepEqual(production.routes.map(({ pattern }) => pattern), ["plangate.example.com"]);
+  assert.deepEqual(other.routes.map(({ pattern }) => pattern), []);
+  assert.deepEqual([other.name, other.d1_databases[0].binding, other.kv_namespaces[0].binding], ["plangate-staging", "DB", "ENTITLEMENTS"]);
+  assert.notEqual(other.d1_databases[0].database_name, production.d1_databases[0].database_name);
 });
 
 test("the demo's story goes as told", async () => {
