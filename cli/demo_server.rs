@@ -391,7 +391,7 @@ fn shown(name: &str, value: &str) -> String {
 
 /// The address of a worker on this machine. It goes into a header.
 fn local(url: &str) -> Result<&str, Failure> {
-    let base = send::base(url)?;
+    let base = send::base("--worker", url)?;
     let authority = base.split_once("://").map_or("", |(_, rest)| rest);
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, port),
@@ -422,7 +422,8 @@ mod tests {
             "http://localhost:8787; script-src *",
             "localhost:8787",
         ] {
-            assert!(local(url).is_err(), "{url}");
+            let Err(Failure::Usage(sentence)) = local(url) else { panic!("{url} is taken") };
+            assert!(sentence.starts_with("--worker is "), "{sentence}");
         }
     }
 

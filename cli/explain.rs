@@ -47,7 +47,7 @@ pub fn run(args: &Args, json: bool) -> Result<Answer, Failure> {
     if args.user.is_none() && args.org.is_none() {
         return Err(usage("there is nobody to ask about; give --user, --org or both"));
     }
-    let base = send::base(&args.url)?;
+    let base = send::base("--url", &args.url)?;
     let url = format!("{base}/v1/explain?{}", args.query());
     let key = args.key()?;
 

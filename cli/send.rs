@@ -73,18 +73,18 @@ fn agent(url: &str) -> Agent {
     Agent::new_with_config(config)
 }
 
-/// The worker's address, without a slash at its end.
+/// The worker's address, without a slash at its end, as this option gave it.
 ///
 /// # Errors
 /// When it is none, or holds a secret.
-pub fn base(url: &str) -> Result<&str, Failure> {
+pub fn base<'a>(option: &str, url: &'a str) -> Result<&'a str, Failure> {
     let address = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let Some(address) = address else {
-        return Err(usage("--url is no address; give one that begins with http:// or https://"));
+        return Err(usage(format!("{option} is no address; give one that begins with http:// or https://")));
     };
     // It is printed and appears in messages.
     if address.contains('@') {
-        return Err(usage("--url holds a user name or a password; leave them out"));
+        return Err(usage(format!("{option} holds a user name or a password; leave them out")));
     }
     Ok(url.trim_end_matches('/'))
 }

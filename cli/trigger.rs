@@ -143,7 +143,7 @@ pub fn signed(
     sent_at: Timestamp,
     body: String,
 ) -> Result<Request, Failure> {
-    let base = send::base(url)?;
+    let base = send::base("--url", url)?;
     let fixed = [("content-type", "application/json"), ("user-agent", send::USER_AGENT)];
     let fixed = fixed.map(|(name, value)| (name, value.to_owned()));
     // Of each kind of secret the first: who has several kinds proves a delivery by all of them.
