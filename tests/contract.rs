@@ -91,7 +91,7 @@ fn every_refusal_of_a_delivery_is_documented() {
 
 #[test]
 fn every_setting_is_in_the_readme() {
-    let settings = include_str!("../src/settings.rs");
+    let settings = concat!(include_str!("../src/settings.rs"), include_str!("../src/settings/reader.rs"));
     let names = settings.split('"').filter(|text| {
         text.len() > 4 && text.contains('_') && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
     });
