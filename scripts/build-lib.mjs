@@ -1,8 +1,10 @@
-// npm run build:lib: the pure core as the npm package plangate-core, in lib/dist.
+// npm run build:lib [-- --within-limit]: the pure core as the npm package plangate-core, in lib/dist. The option fails where it is
+// larger than we want it.
 
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
 import { FEATURES, SMALL, binaryen, esbuildPackage, targetDir, thousands } from "./build-worker.mjs";
 import { withLock } from "./lock.mjs";
@@ -18,8 +20,12 @@ const lib = path.join(root, "lib");
 const dist = path.join(lib, "dist");
 
 await main(async () => {
+  const { values } = parseArgs({ options: { "within-limit": { type: "boolean" } } });
   const rust = await setUp();
-  await withLock("build-lib", () => build(rust));
+  const gzipped = await withLock("build-lib", () => build(rust));
+  if (values["within-limit"] && gzipped > MAX_GZIPPED) {
+    throw new Failure(`the library is over its limit of ${thousands(MAX_GZIPPED)} bytes gzipped; make it smaller.`);
+  }
 });
 
 async function build(rust) {
@@ -48,7 +54,7 @@ async function build(rust) {
   } finally {
     rmSync(parts, { recursive: true });
   }
-  reportSize();
+  return reportSize();
 }
 
 async function bundle(parts, entry) {
@@ -93,7 +99,5 @@ function reportSize() {
   };
   const gzipped = size("core.wasm");
   for (const file of ["imported.js", "edge-light.js", "inline.js"]) size(file);
-  if (gzipped > MAX_GZIPPED) {
-    throw new Failure(`the library is over its limit of ${thousands(MAX_GZIPPED)} bytes gzipped; make it smaller.`);
-  }
+  return gzipped;
 }

@@ -13,7 +13,10 @@ import { Failure, root, run, say } from "./run.mjs";
 import { wasmBindgen } from "./setup/build-tools.mjs";
 import { TARGET } from "./setup/wasm-library.mjs";
 
-/** Our own limit, in bytes of all files gzipped. Cloudflare's begins at 3 MB; size decides how fast a cold isolate starts. */
+/**
+ * Our own limit, in bytes of all files gzipped. Cloudflare's begins at 3 MB; size decides how fast a cold isolate starts. It is asked
+ * for where the project is tested: another version of the compiler may miss it by a little, and no user should be stopped by that.
+ */
 const MAX_GZIPPED = 300_000;
 
 /** What is built. */
@@ -38,12 +41,13 @@ export const FEATURES = [
 ].map((feature) => `--enable-${feature}`);
 
 /**
- * How wasm-opt makes it small, once it is compressed: twice, as the first time leaves some for a second. Nothing lies in the first
- * KiB, the far end of the stack, so an address there is never meant. A larger function of one caller is less as it is than within
- * that caller, and functions of like names, which are alike, are less beside one another: 7 % of the whole, together.
+ * How wasm-opt makes it small, once it is compressed: twice, as the first time leaves some for a second, and between them what is
+ * always the same is looked for through the whole. Nothing lies in the first KiB, the far end of the stack, so an address there is
+ * never meant. A larger function of one caller is less as it is than within that caller, and functions of like names, which are
+ * alike, are less beside one another: 7 % of the whole, together.
  */
 export const SMALL = [
-  ...["-Oz", "-Oz", "--skip-pass=local-cse", "--low-memory-unused", "--one-caller-inline-max-function-size", "20"],
+  ...["-Oz", "--gufa", "-Oz", "--skip-pass=local-cse", "--low-memory-unused", "--one-caller-inline-max-function-size", "20"],
   ...["--reorder-functions-by-name", "--strip-debug", "--strip-producers", "--strip-target-features"],
 ];
 
@@ -55,17 +59,20 @@ export const esbuildPackage = () => import("esbuild");
 export const targetDir = (rust) => path.resolve(root, rust.env.CARGO_TARGET_DIR ?? process.env.CARGO_TARGET_DIR ?? "target");
 
 /** Builds the worker into the folder `out`, unless what is there was built from the same inputs. */
-export async function buildWorker(rust, { features = "", out = "build" } = {}) {
+export async function buildWorker(rust, { features = "", out = "build", "within-limit": isLimited = false } = {}) {
   // Builds with other features share cargo's output file: one at a time, or one gets the other's code.
-  await withLock("build", () => build(rust, features, out));
+  const gzipped = await withLock("build", () => build(rust, features, out));
+  if (isLimited && gzipped > MAX_GZIPPED) {
+    throw new Failure(`the worker is over its limit of ${thousands(MAX_GZIPPED)} bytes gzipped; make it smaller.`);
+  }
 }
 
+/** Answers the size, gzipped. */
 async function build(rust, features, out) {
   const folder = path.join(root, out);
   const stamp = path.join(folder, ".inputs.json");
   if (isCurrent(stamp, rust, features)) {
-    reportSize(folder, `${out}/ is up to date`);
-    return;
+    return reportSize(folder, `${out}/ is up to date`);
   }
 
   rmSync(stamp, { force: true });
@@ -86,12 +93,13 @@ async function build(rust, features, out) {
   } finally {
     rmSync(parts, { recursive: true });
   }
-  reportSize(folder, `${out}/ is built`);
+  const gzipped = reportSize(folder, `${out}/ is built`);
   const sources = sourcesOf(rust);
   // A file saved while the compiler ran may or may not be in the output: the next build has to look again.
   if (sources.every((file) => statSync(path.resolve(root, file)).mtimeMs < started)) {
     writeFileSync(stamp, JSON.stringify({ sources, digest: digest(sources, rust, features) }));
   }
+  return gzipped;
 }
 
 /** Writes core.js and core_bg.wasm: the compiled crate and what joins it to JavaScript. */
@@ -208,9 +216,7 @@ function reportSize(folder, state) {
   const total = (lengths) => lengths.reduce((sum, length) => sum + length, 0);
   const gzipped = total(files.map((bytes) => gzipSync(bytes, { level: 9 }).length));
   say(`${state}: ${thousands(total(files.map(({ length }) => length)))} bytes, ${thousands(gzipped)} gzipped`);
-  if (gzipped > MAX_GZIPPED) {
-    throw new Failure(`the worker is over its limit of ${thousands(MAX_GZIPPED)} bytes gzipped; make it smaller.`);
-  }
+  return gzipped;
 }
 
 export function thousands(number) {

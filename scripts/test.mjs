@@ -31,14 +31,14 @@ const CHECKS = [
   // The npm package: its types, its tests, its size.
   { name: "client", run: testClient },
   { name: "examples", needs: ["client"], run: checkExamples },
-  { name: "build", run: () => exitCodeOf("node", ["scripts/build.mjs"]) },
+  { name: "build", run: () => exitCodeOf("node", ["scripts/build.mjs", "--within-limit"]) },
   {
     // The worker with a route that panics, for the test that a panic does not poison an isolate.
     name: "build-probe",
     run: () => exitCodeOf("node", ["scripts/build.mjs", "--features", "panic-probe", "--out", "build-probe"]),
   },
   { name: "deploy-check", run: () => exitCodeOf("node", ["scripts/deploy.mjs", "--dry-run"]) },
-  { name: "build-lib", run: () => exitCodeOf("node", ["scripts/build-lib.mjs"]) },
+  { name: "build-lib", run: () => exitCodeOf("node", ["scripts/build-lib.mjs", "--within-limit"]) },
   { name: "lib", needs: ["build", "build-lib"], run: library },
   { name: "e2e", needs: ["client", "build", "build-probe"], run: endToEnd },
 ];
