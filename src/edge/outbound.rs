@@ -47,7 +47,7 @@ pub(super) async fn get(url: &str, bearer: Option<&Bearer>, headers: &[(&str, &s
         let body = String::from_utf8(body).unwrap_or_default();
         Ok(Answered { status: response.status(), retry_after, body })
     };
-    fetched.await.map_err(|thrown: JsValue| message(&thrown))
+    fetched.await.map_err(|thrown| cause(&thrown, url))
 }
 
 /// Sends a JSON text; answers the status.
@@ -69,7 +69,12 @@ pub(super) async fn post(url: &str, headers: &[(&'static str, String)], body: &s
         read_at_most(response.body(), MAX_BODY_BYTES).await?;
         Ok(response.status())
     };
-    fetched.await.map_err(|thrown: JsValue| message(&thrown))
+    fetched.await.map_err(|thrown| cause(&thrown, url))
+}
+
+/// What was thrown, without the address, in which there may be a secret: the runtime quotes one that it cannot use.
+fn cause(thrown: &JsValue, url: &str) -> String {
+    message(thrown).replace(url, "its address")
 }
 
 /// Why a provider's API did not say what was asked.

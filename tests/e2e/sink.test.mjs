@@ -212,6 +212,18 @@ test("a message goes to the address that is set and to no other", async (t) => {
   }
 });
 
+test("an address that no request can be made to is told of, and not quoted", async (t) => {
+  const bindings = { ...plangate.options.bindings, SINK_URL: "https://sink.test:99999/?token=hush" };
+  const own = await Plangate.start({ bindings, outbound: "network", wrapped: true });
+  t.after(() => own.stop());
+  await own.delivered(paid(newUser(), 1));
+  const { rows } = (await own.request("GET", "/admin/outbox", { headers: admin })).body;
+  assert.deepEqual(rows.map(({ failure }) => failure), ["Invalid URL: its address"]);
+  const told = own.logs.map(({ message }) => message).filter((message) => message.includes("Invalid URL"));
+  assert.ok(told.length > 0);
+  assert.ok(!told.some((message) => message.includes("hush")));
+});
+
 test("while the receiver thinks about a change nobody sends it again, nor the payer's next one", async () => {
   const user = newUser();
   const [asked, thought] = [Promise.withResolvers(), Promise.withResolvers()];
