@@ -98,6 +98,9 @@ static ERASE_UNNAMED: &str = compact!(include_str!("upkeep/erase_unnamed.sql"));
 static ERASE_NAMED: &str = compact!(include_str!("upkeep/erase_named.sql"));
 static ERASE_DEAD_LETTERS: LazyLock<String> =
     LazyLock::new(|| compact!(include_str!("upkeep/erase_dead_letters.sql")).replace("is_about(?1)", &is_about("?1")));
+// With what their events said of something else of theirs and that names nobody, as a subscription does of the order it came by.
+const ERASE_RECORDS: &str = "DELETE FROM records WHERE payer = ?1 OR \
+     (payer IS NULL AND (provider, subscription) IN (SELECT provider, id FROM records WHERE payer = ?1))";
 static ERASE_PAYER: &str = compact!(include_str!("upkeep/erase_payer.sql"));
 static PAYER: &str = compact!(include_str!("upkeep/payer.sql"));
 static EXPORT: LazyLock<String> = LazyLock::new(|| export_of("true"));
@@ -223,7 +226,7 @@ pub fn erase(erasure: &Erasure, note_id: &str, now: Timestamp) -> Vec<Statement>
         of_payer(ERASE_UNNAMED),
         of_payer(ERASE_NAMED),
         of_payer(&ERASE_DEAD_LETTERS),
-        of_payer("DELETE FROM records WHERE payer = ?1"),
+        of_payer(ERASE_RECORDS),
         of_payer("DELETE FROM payments WHERE payer = ?1"),
         of_payer("DELETE FROM customers WHERE payer = ?1"),
         of_payer("DELETE FROM outbox WHERE payer = ?1"),

@@ -422,6 +422,29 @@ fn of_an_erased_payer_no_customer_is_left_and_pruning_keeps_what_links() {
 }
 
 #[test]
+fn of_an_erased_payer_no_order_is_left_that_a_subscription_alone_told_of() {
+    let bought = |event_id: &str, id: &str, order: &str, named: &str| {
+        let (event_id, mut event) = subscription(event_id, T, id, Some(named), Some(named));
+        let order = Record {
+            id: order.into(),
+            payer: None,
+            customer: None,
+            plan: None,
+            state: Some(State::new(Status::Ended)),
+            ..event.records[0].clone()
+        };
+        event.records.push(order);
+        (event_id, event)
+    };
+    let mut shop = Shop::new();
+    deliver(&mut shop, &bought("e1", "991", "order:12", "user_1"));
+    deliver(&mut shop, &bought("e2", "992", "order:13", "user_2"));
+    erased(&shop, "user_1", NOW);
+    assert_eq!(shop.rows("SELECT id FROM records ORDER BY id"), [r#"id="992""#, r#"id="order:13""#]);
+    rebuilds_to_the_live_state(&shop, "erased");
+}
+
+#[test]
 fn what_could_not_be_read_and_names_the_customer_alone_is_the_payers_too() {
     let [linked, told, others] = ["cus_QXg1o8vlqPyMhC", "cus_Rf2pB7wL0dVnKe", "cus_RTm9c3xkZa4UuS"];
     let history = [
